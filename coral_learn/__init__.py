@@ -1,0 +1,33 @@
+"""Learn new image classes on the device: a TFLite extractor and a trainable last layer.
+
+>>> from coral_learn import Classifier
+>>> classifier = Classifier()
+>>> classifier.extractor.info.embedding_size
+1280
+"""
+
+from coral_learn.classifier import Classifier, Prediction
+from coral_learn.errors import CoralLearnError
+from coral_learn.extractor import Extractor, ExtractorInfo
+from coral_learn.heads import EmbeddingPipeline, Head, ImprintingHead, IncrementalHead, SoftmaxHead, load_head
+from coral_learn.training import SoftmaxOptions, evaluate, fit_softmax, stratified_split
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Classifier",
+    "CoralLearnError",
+    "EmbeddingPipeline",
+    "Extractor",
+    "ExtractorInfo",
+    "Head",
+    "ImprintingHead",
+    "IncrementalHead",
+    "Prediction",
+    "SoftmaxHead",
+    "SoftmaxOptions",
+    "evaluate",
+    "fit_softmax",
+    "load_head",
+    "stratified_split",
+]

@@ -1,0 +1,57 @@
+"""What is done to an embedding before a head sees it."""
+
+from typing import Dict, Optional
+
+import numpy as np
+
+from coral_learn.errors import EmbeddingMismatch
+
+_TINY = 1e-12
+
+
+class EmbeddingPipeline:
+    """Centre, then scale to length 1. The same for learning and for scoring; part of a head's state.
+
+    size : D, the length of an embedding
+    mean : (D,), subtracted first; None subtracts nothing. Embeddings behind a ReLU share a large
+        common part; without it directions tell classes apart better (+2 points at one example,
+        and pre-trained classes stay usable beside taught ones).
+    """
+
+    def __init__(self, size: int, mean: Optional[np.ndarray] = None):
+        self.size = int(size)
+        self.mean = None if mean is None else check_embeddings(mean, self.size)[0].astype(np.float32)
+
+    def __call__(self, embeddings: np.ndarray) -> np.ndarray:
+        """(D,) or (N, D) of any float type to (N, D) float64 of length 1 each.
+
+        Raises `EmbeddingMismatch` for another length, NaN or infinity.
+        """
+        rows = check_embeddings(embeddings, self.size).astype(np.float64)
+        if self.mean is not None:
+            rows -= self.mean
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY)
+
+    def state(self) -> Dict[str, np.ndarray]:
+        """Arrays that `from_state` takes."""
+        state = {"pipeline_size": np.array(self.size, np.int64)}
+        if self.mean is not None:
+            state["pipeline_mean"] = self.mean
+        return state
+
+    @classmethod
+    def from_state(cls, state: Dict[str, np.ndarray]) -> "EmbeddingPipeline":
+        """The pipeline with this state."""
+        return cls(int(state["pipeline_size"]), state.get("pipeline_mean"))
+
+
+def check_embeddings(embeddings, size: int) -> np.ndarray:
+    """Return embeddings as (N, size), or say what is wrong with them."""
+    rows = np.atleast_2d(np.asarray(embeddings))
+    if rows.ndim != 2 or rows.shape[1] != size or rows.dtype.kind not in "fiu":
+        raise EmbeddingMismatch(
+            f"an embedding has {size} numbers here, got shape {np.asarray(embeddings).shape} and type {rows.dtype}"
+        )
+    if not np.isfinite(rows).all():
+        raise EmbeddingMismatch("an embedding holds finite numbers only, this one has NaN or infinity in it")
+    return rows

@@ -1,0 +1,175 @@
+"""From the bytes of a picture to the pixels a model takes.
+
+One way for teaching and for answers alike: what differs between the two would be learnt as
+a difference between classes.
+
+The header is read and judged before anything is decoded, because a few kilobytes can
+unpack to gigabytes. Pixels are RGB throughout, shape (height, width, 3), uint8.
+"""
+
+from io import BytesIO
+from typing import NamedTuple, Optional
+
+import numpy as np
+
+from coral_learn.errors import ImageBroken, ImageFormatUnsupported, ImageTooLarge, ImageTooSmall
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "BMP": "image/bmp", "WEBP": "image/webp"}
+SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}
+
+# Above this the picture is first averaged down: bicubic alone would skip pixels. Up to this,
+# bicubic alone keeps the sharpness the networks were trained on (see models/README.md).
+_SHARP_SHRINK = 1.5
+_BEFORE_LAST_STEP = 8 / 7
+
+
+class ImageLimits(NamedTuple):
+    """What is accepted: bytes of the file, pixels by its header, pixels of its shorter side."""
+
+    max_bytes: int = 16 * 1024 * 1024
+    max_pixels: int = 25 * 1000 * 1000
+    min_side: int = 16
+
+
+class ImageHeader(NamedTuple):
+    """What the header says. Width and height in pixels, as stored (before EXIF rotation)."""
+
+    format: str
+    width: int
+    height: int
+
+
+def read_header(data: bytes, limits: ImageLimits = ImageLimits()) -> ImageHeader:
+    """Judge a picture by its header, without decoding it.
+
+    Raises `ImageTooSmall`, `ImageTooLarge`, `ImageFormatUnsupported` or `ImageBroken`.
+    """
+    return _header(_open(data, limits), limits)
+
+
+def decode(data: bytes, limits: ImageLimits = ImageLimits(), at_least: Optional[int] = None) -> np.ndarray:
+    """Decode a picture to RGB, upright by its EXIF rotation, transparency on white.
+
+    at_least : pixels. A JPEG whose shorter side has twice as many or more may be decoded at
+        1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps this many.
+
+    Returns an array of shape (height, width, 3), uint8. Raises as `read_header` does.
+    """
+    image = _open(data, limits)
+    _header(image, limits)
+    try:
+        if at_least:
+            _draft(image, at_least)
+        return np.array(_to_rgb(_upright(image)))
+    except Exception as error:
+        # The decoders raise nearly anything for damaged files, from struct.error to
+        # ZeroDivisionError; they never had side effects to undo.
+        raise ImageBroken(f"the picture can't be decoded: {_reason(error)}") from error
+
+
+def fit(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Cut the centre of a picture to the model's shape and resize it.
+
+    Cropping instead of squashing keeps things in proportion (+3.5 points with imprinting on
+    flowers). Returns shape (height, width, 3), uint8, contiguous.
+    """
+    import cv2  # here, so that a head can be used where OpenCV is missing
+
+    crop = _centre(rgb, width / height)
+    if crop.shape[:2] == (height, width):
+        return np.ascontiguousarray(crop)
+    if crop.shape[0] > _SHARP_SHRINK * height:
+        before = (round(width * _BEFORE_LAST_STEP), round(height * _BEFORE_LAST_STEP))
+        crop = cv2.resize(crop, before, interpolation=cv2.INTER_AREA)
+    return cv2.resize(np.ascontiguousarray(crop), (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def decode_side(width: int, height: int) -> int:
+    """The shorter side, in pixels, that `decode` should keep for a model input of this size.
+
+    Twice the input: over 67 photographs the embeddings agreed with those from the full picture to a
+    cosine of 0.997 on average, 0.993 at worst (int8 rounding alone costs that much).
+    """
+    return 2 * max(width, height)
+
+
+def check_rgb(rgb) -> np.ndarray:
+    """Return `rgb` as an array, or say what an RGB picture has to be."""
+    array = np.asarray(rgb)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
+        raise ImageBroken(
+            f"an RGB picture is an array of shape (height, width, 3) and type uint8, "
+            f"got shape {array.shape} and type {array.dtype}"
+        )
+    return array
+
+
+def _open(data: bytes, limits: ImageLimits):
+    from PIL import Image
+
+    if not data:
+        raise ImageTooSmall("the picture is empty (0 bytes)")
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(f"the picture has {len(data)} bytes, at most {limits.max_bytes} are allowed")
+    try:
+        return Image.open(BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLarge(f"at most {limits.max_pixels} pixels are allowed: {error}") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageFormatUnsupported(
+            "not a picture in one of the formats {} (the first bytes are {!r})".format(", ".join(FORMATS), data[:8])
+        ) from error
+    except Exception as error:  # see decode
+        raise ImageBroken(f"the picture's header can't be read: {_reason(error)}") from error
+
+
+def _header(image, limits: ImageLimits) -> ImageHeader:
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(
+            f"the picture has {width} x {height} pixels, at most {limits.max_pixels} in all are allowed"
+        )
+    if min(width, height) < limits.min_side:
+        raise ImageTooSmall(f"the picture has {width} x {height} pixels, each side needs at least {limits.min_side}")
+    # Phones write several JPEGs into one file and call it MPO; the first one counts.
+    name = "JPEG" if image.format == "MPO" else image.format
+    return ImageHeader(name, width, height)
+
+
+def _draft(image, at_least: int) -> None:
+    """Let libjpeg scale while decoding: both sides stay at or above what is asked for."""
+    shorter = min(image.size)
+    if shorter >= 2 * at_least:
+        factor = at_least / shorter
+        image.draft("RGB", (int(image.width * factor), int(image.height * factor)))
+
+
+def _upright(image):
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)
+
+
+def _to_rgb(image):
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip instead of scale
+        deep = np.asarray(image).astype(np.float64)
+        image = Image.fromarray((deep / 256).clip(0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _centre(rgb: np.ndarray, aspect: float) -> np.ndarray:
+    height, width = rgb.shape[:2]
+    crop_width = max(1, min(width, round(height * aspect)))
+    crop_height = max(1, min(height, round(width / aspect)))
+    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    return rgb[top : top + crop_height, left : left + crop_width]
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,167 @@
+"""A compiled .tflite model on the Edge TPU.
+
+Through pycoral where the real one is importable (Coral's Debian package on a board; the
+package of that name on the Python index is another program), else through the run-time's
+`load_delegate` and libedgetpu.so.1. Not yet seen on a board: `pytest -m board`.
+"""
+
+import ctypes
+import importlib
+import importlib.util
+import os
+import re
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+from coral_learn.errors import (
+    DelegateLibraryMissing,
+    DeviceError,
+    DeviceNotFound,
+    ModelFormatError,
+    RuntimeMismatch,
+)
+from coral_learn.runtime.tflite import (
+    EDGETPU_ORDER,
+    InterpreterLibrary,
+    TfliteRuntime,
+    find_library,
+    is_compiled,
+    load_interpreter,
+    read_model,
+)
+
+LIBRARY = "libedgetpu.so.1"
+# The device names libedgetpu parses (tflite/edgetpu_delegate_for_custom_op_tflite_plugin.cc).
+DEVICE_NAME = re.compile(r"(?:usb|pci)?(?::\d+)?")
+# Google's last build, 16.0, was made for this run-time; newer ones crash with it
+# (google-coral/edgetpu#812). Community builds name theirs in the package version: 16.0TF2.17.1.
+LAST_FOR_GOOGLES_BUILD = (2, 11, 1)
+
+_USB_IDS = {("1a6e", "089a"), ("18d1", "9302")}  # before and after its firmware is loaded
+
+
+class EdgeTpuRuntime(TfliteRuntime):
+    """A compiled model on the Edge TPU.
+
+    device : "" for any, "usb", "usb:0", "pci", "pci:0", ":0"...
+
+    Raises `DelegateLibraryMissing`, `DeviceNotFound`, `RuntimeMismatch` or `ModelFormatError`.
+    """
+
+    def __init__(self, model_path, device: str = ""):
+        model = read_model(model_path)
+        if not is_compiled(model):
+            raise ModelFormatError(
+                f"{model_path} is not compiled for the Edge TPU: run edgetpu_compiler on it, or use the device cpu"
+            )
+        pycoral = _find_pycoral()
+        if pycoral is not None:
+            super().__init__(_through_pycoral(pycoral, model, device), "pycoral", "edgetpu")
+        else:
+            library = find_library(EDGETPU_ORDER)
+            check_pair(library, installed_libedgetpu())
+            delegate = _load_delegate(library, device)
+            super().__init__(load_interpreter(library, model, None, [delegate]), str(library), "edgetpu")
+
+
+def find_edge_tpus(sysfs: Path = Path("/sys")) -> List[str]:
+    """The Edge TPUs the kernel sees, PCIe first, e.g. ["/dev/apex_0", "usb 2-2"]."""
+    found = ["/dev/" + entry.name for entry in sorted(sysfs.glob("class/apex/apex_*"))]
+    for entry in sorted(sysfs.glob("bus/usb/devices/*")):
+        ids = (_read(entry / "idVendor"), _read(entry / "idProduct"))
+        if ids in _USB_IDS:
+            found.append("usb " + entry.name)
+    return found
+
+
+def installed_libedgetpu(status: Path = Path("/var/lib/dpkg/status")) -> Optional[str]:
+    """The version of Debian's libedgetpu package, e.g. "16.0" or "16.0TF2.17.1-1"; None if unknown."""
+    try:
+        text = status.read_text(errors="replace")
+    except OSError:
+        return None
+    match = re.search(r"^Package: libedgetpu1-\w+\n(?:.+\n)*?Version: (\S+)", text, re.MULTILINE)
+    return match.group(1) if match else None
+
+
+def check_pair(library: InterpreterLibrary, libedgetpu: Optional[str]) -> None:
+    """Refuse a run-time and a libedgetpu that are known to crash together."""
+    if libedgetpu is None or "TF" in libedgetpu:
+        return
+    if library.name != "tflite_runtime" or _numbers(library.version) > LAST_FOR_GOOGLES_BUILD:
+        raise RuntimeMismatch(
+            f"libedgetpu {libedgetpu} crashes with {library}: it was built for tflite-runtime 2.11.1 and older. "
+            "Install that "
+            "(Python 3.7: tflite-runtime 2.11.0), or a community build of libedgetpu made for a newer run-time "
+            "(its version names it, like 16.0TF2.17.1)"
+        )
+
+
+def _find_pycoral():
+    if importlib.util.find_spec("pycoral") is None:
+        return None
+    try:
+        return importlib.import_module("pycoral.utils.edgetpu")
+    except ImportError:  # the other program of that name, or one built for another Python
+        return None
+
+
+def _through_pycoral(pycoral, model: bytes, device: str):
+    try:
+        interpreter = pycoral.make_interpreter(model, device=device or None)
+        interpreter.allocate_tensors()
+    except OSError as error:
+        raise _library_missing(error) from error
+    except ValueError as error:
+        raise _not_found(device) from error
+    except RuntimeError as error:
+        raise ModelFormatError(f"pycoral can't load the model: {error}") from error
+    return interpreter
+
+
+def _load_delegate(library: InterpreterLibrary, device: str):
+    try:
+        # Asked first, because load_delegate of a missing library also prints a stack trace.
+        ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        raise _library_missing(error) from error
+    try:
+        return library.module.load_delegate(LIBRARY, {"device": device} if device else {})
+    except ValueError as error:  # its text is empty: the reason goes to stderr only
+        raise _not_found(device) from error
+    except (RuntimeError, OSError) as error:
+        raise DeviceError(f"the Edge TPU library can't be used by {library}: {error}") from error
+
+
+def _library_missing(error: OSError) -> DelegateLibraryMissing:
+    return DelegateLibraryMissing(
+        f"the Edge TPU library can't be loaded ({error}): "
+        "install libedgetpu1-std from Coral's archive, or a community build"
+    )
+
+
+def _not_found(device: str) -> DeviceNotFound:
+    seen = find_edge_tpus()
+    if not seen:
+        return DeviceNotFound(
+            "no Edge TPU found%s: the kernel shows neither /dev/apex_* nor a Coral USB device"
+            % (f" for the device name {device!r}" if device else "")
+        )
+    hint = "check that no other process uses it and that you may open it"
+    nodes = [name for name in seen if name.startswith("/dev/") and not os.access(name, os.R_OK | os.W_OK)]
+    if nodes:
+        hint = "this user may not open {}: add it to the group apex and log in again".format(", ".join(nodes))
+    return DeviceNotFound(
+        "the Edge TPU ({}) did not open{}: {}".format(", ".join(seen), f" as {device!r}" if device else "", hint)
+    )
+
+
+def _numbers(version: str) -> Tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
