@@ -48,6 +48,7 @@ class Extractor:
     def __init__(self, model_path=None, device: str = "auto", threads: Optional[int] = None):
         choice = choose_runtime(model_path or bundled_model(), device, threads)
         self.runtime = choice.runtime
+        self.model_path = choice.model_path
         self.manifest = Manifest.of(choice.model_path)
         height, width, size = _check_shapes(self.runtime)
         self.info = ExtractorInfo(

@@ -20,6 +20,7 @@ from coral_learn.errors import (
     ModelFormatError,
     RuntimeMismatch,
 )
+from coral_learn.runtime.lock import DeviceLock
 from coral_learn.runtime.tflite import (
     EDGETPU_ORDER,
     InterpreterLibrary,
@@ -45,7 +46,7 @@ class EdgeTpuRuntime(TfliteRuntime):
 
     device : "" for any, "usb", "usb:0", "pci", "pci:0", ":0"...
 
-    Raises `DelegateLibraryMissing`, `DeviceNotFound`, `RuntimeMismatch` or `ModelFormatError`.
+    Raises `DelegateLibraryMissing`, `DeviceNotFound`, `DeviceBusy`, `RuntimeMismatch` or `ModelFormatError`.
     """
 
     def __init__(self, model_path, device: str = ""):
@@ -54,14 +55,17 @@ class EdgeTpuRuntime(TfliteRuntime):
             raise ModelFormatError(
                 f"{model_path} is not compiled for the Edge TPU: run edgetpu_compiler on it, or use the device cpu"
             )
-        pycoral = _find_pycoral()
-        if pycoral is not None:
-            super().__init__(_through_pycoral(pycoral, model, device), "pycoral", "edgetpu")
-        else:
-            library = find_library(EDGETPU_ORDER)
-            check_pair(library, installed_libedgetpu())
-            delegate = _load_delegate(library, device)
-            super().__init__(load_interpreter(library, model, None, [delegate]), str(library), "edgetpu")
+        self._lock = DeviceLock(device)
+        try:
+            interpreter, name = _load(model, device)
+        except Exception:
+            self._lock.release()
+            raise
+        super().__init__(interpreter, name, "edgetpu")
+
+    def close(self) -> None:
+        super().close()
+        self._lock.release()
 
 
 def find_edge_tpus(sysfs: Path = Path("/sys")) -> List[str]:
@@ -95,6 +99,16 @@ def check_pair(library: InterpreterLibrary, libedgetpu: Optional[str]) -> None:
             "(Python 3.7: tflite-runtime 2.11.0), or a community build of libedgetpu made for a newer run-time "
             "(its version names it, like 16.0TF2.17.1)"
         )
+
+
+def _load(model: bytes, device: str):
+    pycoral = _find_pycoral()
+    if pycoral is not None:
+        return _through_pycoral(pycoral, model, device), "pycoral"
+    library = find_library(EDGETPU_ORDER)
+    check_pair(library, installed_libedgetpu())
+    delegate = _load_delegate(library, device)
+    return load_interpreter(library, model, None, [delegate]), str(library)
 
 
 def _find_pycoral():

@@ -1,7 +1,7 @@
 """An Edge TPU that isn't there, for tests and for trying the service without a board.
 
-It keeps the device's rules: it wants a compiled model and computes through the plain file
-beside it. Told to, it fails the ways the device fails: `fake:abort=3` ends the process in
+It keeps the device's rules: it wants a compiled model (and computes through the plain file
+beside it) and serves one process at a time. Told to, it fails the ways the device fails: `fake:abort=3` ends the process in
 the third run, `fake:hang=3` never returns from it, `fake:fail=3` reports an error.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 from coral_learn.errors import CompiledModelNeedsEdgeTpu, DeviceNotFound, InvokeFailed, ModelFormatError
 from coral_learn.runtime.base import Runtime
 from coral_learn.runtime.cpu import CpuRuntime
+from coral_learn.runtime.lock import DeviceLock
 from coral_learn.runtime.tflite import is_compiled, read_model
 
 DEVICE_NAME = re.compile(r"fake(?::(?P<fault>abort|hang|fail|absent)(?:=(?P<run>\d+))?)?")
@@ -37,7 +38,9 @@ class FakeEdgeTpuRuntime(Runtime):
         self._fault, self._faulty_run = match.group("fault"), int(match.group("run") or 1)
         if self._fault == "absent":
             raise DeviceNotFound("the fake Edge TPU was told to be absent")
-        self._twin = CpuRuntime(_plain_twin(model_path))
+        twin = _plain_twin(model_path)
+        self._lock = DeviceLock("fake")
+        self._twin = CpuRuntime(twin)
         self._runs = 0
         self.name = "fake, through " + self._twin.name
         self.input, self.output = self._twin.input, self._twin.output
@@ -50,6 +53,7 @@ class FakeEdgeTpuRuntime(Runtime):
 
     def close(self) -> None:
         self._twin.close()
+        self._lock.release()
 
     def _fail(self) -> None:
         if self._fault == "abort":

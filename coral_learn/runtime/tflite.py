@@ -118,7 +118,5 @@ def _version(package: str) -> str:
     try:
         from importlib import metadata
     except ImportError:  # Python 3.7
-        import pkg_resources
-
-        return pkg_resources.get_distribution(package).version
+        import importlib_metadata as metadata
     return metadata.version(package)

@@ -1,0 +1,1 @@
+"""The daemon: HTTP API, store, jobs, camera and page around coral_learn."""

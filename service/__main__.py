@@ -1,0 +1,96 @@
+"""The command line: coral-learn, or python3 -m service."""
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+import coral_learn
+from service import settings as settings_table
+from service.errors import ServiceError, SettingsError
+
+DONE, FAILED, WRONG_USE = 0, 1, 2
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong use."""
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command is None:
+        parser.print_help(sys.stderr)
+        return WRONG_USE
+    try:
+        return parsed.run(parsed)
+    except SettingsError as error:
+        print(f"coral-learn: {error}", file=sys.stderr)
+        return WRONG_USE
+    except ServiceError as error:
+        print(f"coral-learn: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="coral-learn", description=coral_learn.__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"coral-learn {coral_learn.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    serve = commands.add_parser("serve", help="start the daemon", description="Start the daemon.")
+    settings_table.add_flags(serve)
+    serve.set_defaults(run=_serve)
+    show = commands.add_parser("print-config", help="print the settings that serve would use")
+    settings_table.add_flags(show)
+    show.set_defaults(run=_print_config)
+    return parser
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    settings = _settings(parsed)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    from service.daemon import Daemon
+
+    daemon = Daemon(settings)
+    print(_welcome(daemon), flush=True)
+    daemon.run()
+    return DONE
+
+
+def _print_config(parsed: argparse.Namespace) -> int:
+    print(f"[{settings_table.SECTION}]")
+    for name, value in dataclasses.asdict(_settings(parsed)).items():
+        shown = str(value).lower() if isinstance(value, bool) else value
+        print(f"{name.replace('_', '-')} = {shown}")
+    return DONE
+
+
+def _settings(parsed: argparse.Namespace):
+    names = [field.name for field in dataclasses.fields(settings_table.Settings)]
+    flags = {name: getattr(parsed, name) for name in names}
+    return settings_table.load(flags, os.environ, parsed.config)
+
+
+def _welcome(daemon) -> str:
+    address, folder = daemon.address, Path(daemon.settings.data_dir)
+    lines = [
+        f"coral-learn {coral_learn.__version__} answers at {address} (open it in a browser; Ctrl-C ends it)",
+        f"  data     {folder}",
+        f"  camera   {daemon.camera_source or 'none'}",
+    ]
+    header = ""
+    if daemon.tokens:
+        lines.append(f"  tokens   {folder / 'tokens.json'} (clients on the network need one)")
+        header = ' -H "Authorization: Bearer TOKEN"'
+    lines += [
+        "Teach it, one picture is enough, and ask:",
+        f'  curl{header} -H "Content-Type: image/jpeg" --data-binary @cat.jpg "{address}/v1/examples?class=cat"',
+        f'  curl{header} -H "Content-Type: image/jpeg" --data-binary @what.jpg {address}/v1/classify',
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""Where frames come from: a source in its own process, and what keeps that alive."""
+
+from service.camera.supervisor import Camera, CameraState, Frame
+
+__all__ = ["Camera", "CameraState", "Frame"]

@@ -1,0 +1,118 @@
+"""Child processes that can be killed: started anew, never forked; talked to over one channel.
+
+A child ends by itself when its parent is gone, even in the middle of native code that lets the
+interpreter go on: a thread in it waits for the end of a pipe only the parent holds.
+"""
+
+import contextlib
+import importlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from service.errors import ChildError
+
+_START = "from service.children import run_child; run_child()"
+_PACKAGES = str(Path(__file__).resolve().parent.parent)
+
+
+class Child:
+    """One started child.
+
+    target : "module:function"; the function is called with its end of the channel and `arguments`
+    arguments : anything that can be pickled
+    nice : added to the process's priority number; more is politer
+    """
+
+    def __init__(self, target: str, arguments: Dict[str, Any], nice: int = 0):
+        ours, theirs = socket.socketpair()
+        lifeline_read, lifeline = os.pipe()
+        command = [sys.executable, "-c", _START, target, str(theirs.fileno()), str(lifeline_read), str(nice)]
+        try:
+            self._process = subprocess.Popen(
+                command, pass_fds=(theirs.fileno(), lifeline_read), stdin=subprocess.DEVNULL, env=_environment()
+            )
+        except OSError as error:
+            ours.close()
+            os.close(lifeline)
+            raise ChildError(f"the process for {target} can't be started: {error}") from error
+        finally:
+            theirs.close()
+            os.close(lifeline_read)
+        self._lifeline: Optional[int] = lifeline
+        self.channel = Connection(ours.detach())
+        self.channel.send(arguments)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> Optional[int]:
+        """None while it runs; minus the signal's number when a signal ended it."""
+        return self._process.poll()
+
+    def kill(self) -> None:
+        """Kill it at once. Safe from any thread; `release` must follow."""
+        self._process.kill()
+
+    def release(self, patience: float = 5.0) -> bool:
+        """Kill it if need be and let everything of it go.
+
+        False when it is still there after `patience` seconds, because a driver holds it.
+        """
+        self._process.kill()
+        self.channel.close()
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+        return self.wait(patience)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has ended within this time."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def describe_end(self) -> str:
+        """How it ended, in words."""
+        code = self.exit_code
+        if code is None:
+            return "does not end"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = str(-code)
+        return f"was ended by {name}"
+
+
+def run_child() -> None:
+    """What a started child does: take its end of the channel and call its function."""
+    target, channel_number, lifeline, nice = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
+    os.nice(nice)
+    threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
+    channel = Connection(channel_number)
+    module, _, function = target.partition(":")
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent let us go
+        getattr(importlib.import_module(module), function)(channel, channel.recv())
+
+
+def _die_with_parent(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    os._exit(1)
+
+
+def _environment() -> Dict[str, str]:
+    path = os.pathsep.join([_PACKAGES] + [entry for entry in [os.environ.get("PYTHONPATH")] if entry])
+    return dict(os.environ, PYTHONPATH=path)

@@ -1,0 +1,140 @@
+"""The daemon: its parts, started in order and stopped in reverse."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Callable, List
+
+from coral_learn.extractor import ExtractorInfo
+from coral_learn.image import ImageLimits
+from service import systemd
+from service.camera import Camera
+from service.camera.sources import resolve_camera
+from service.demo import draw_demo
+from service.extraction import ExtractorSupervisor
+from service.http import create_app
+from service.http.access import Access, is_loopback, load_tokens
+from service.http.server import create_server, listen
+from service.http.services import Services
+from service.jobs import JobQueue
+from service.learner import Learner
+from service.live import LiveLoop, Watchers
+from service.pictures import PictureReader
+from service.reembedding import Reembedding
+from service.settings import Settings
+from service.store import Store
+
+log = logging.getLogger(__name__)
+
+_MEGABYTE = 1024 * 1024
+_MEGAPIXEL = 1000 * 1000
+
+
+class Daemon:
+    """All parts of one daemon. `run` answers until it is told to stop.
+
+    Raises `ServiceError` when the data folder or the port can't be had.
+    """
+
+    def __init__(self, settings: Settings):
+        self._listener = listen(settings.host, settings.port)
+        self.settings, folder = settings, Path(settings.data_dir).expanduser()
+        try:
+            self._store = Store(folder)
+        except Exception:
+            self._listener.close()
+            raise
+        swept = self._store.sweep()
+        if any(swept):
+            log.warning(
+                "after an unclean stop: %d unused pictures and %d unfinished versions removed, %d pictures are missing",
+                *(swept.orphans, swept.folders, swept.missing),
+            )
+        self.tokens = {} if is_loopback(settings.host) else load_tokens(folder)
+        self._learner = Learner(self._store, settings.head, settings.keep_classes)
+        self._extraction = ExtractorSupervisor(
+            settings.model, settings.device, _threads(settings.threads), settings.extractor_timeout, self._on_ready
+        )
+        limits = ImageLimits(int(settings.max_upload_mb * _MEGABYTE), int(settings.max_megapixels * _MEGAPIXEL))
+        pictures = PictureReader(limits, max(2, os.cpu_count() or 2))
+        self._watchers = Watchers(settings.max_streams)
+        camera = Camera(_camera_source(settings, folder), settings.camera_fps)
+        self._live = LiveLoop(camera, self._extraction, self._learner, self._watchers)
+        self._jobs = JobQueue(self._store, self._learner, self._live.tell_model)
+        self._reembedding = Reembedding(self._store, self._extraction, pictures, self._learner)
+        access = Access(settings.host, settings.allowed_hosts, self.tokens)
+        services = Services(
+            settings,
+            access,
+            self._store,
+            self._extraction,
+            pictures,
+            self._learner,
+            self._jobs,
+            self._live,
+            self._watchers,
+            self._reembedding,
+        )
+        self._server = create_server(create_app(services), self._listener, settings.max_upload_mb, settings.max_streams)
+
+    @property
+    def address(self) -> str:
+        """Where the page is."""
+        host, port = self._listener.getsockname()[:2]
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        return f"http://{host}:{port}"
+
+    @property
+    def camera_source(self):
+        """The camera, video or folder in use, or None."""
+        return self._live.camera.source
+
+    def run(self) -> None:
+        """Start every part, answer until SIGTERM or SIGINT, stop every part. Call in the main thread."""
+        stops: List[Callable[[], None]] = [self._store.close]
+        signal.signal(signal.SIGTERM, _raise_exit)
+        try:
+            for part in (self._extraction, self._jobs, self._live):
+                part.start()
+                stops.append(part.stop)
+            stops.append(self._reembedding.stop)
+            systemd.notify("READY=1")
+            self._server.run()
+        except (SystemExit, KeyboardInterrupt):
+            pass
+        finally:
+            systemd.notify("STOPPING=1")
+            log.info("stopping")
+            self._server.close()
+            for stop in reversed(stops):
+                stop()
+            _report_threads()
+
+    def _on_ready(self, info: ExtractorInfo, model_path: Path) -> None:
+        self._learner.adopt(info, model_path)
+        self._reembedding.start()
+
+
+def _camera_source(settings: Settings, folder: Path):
+    source = resolve_camera(settings.camera)
+    if source is None and settings.demo:
+        return str(draw_demo(folder / "demo"))
+    return source
+
+
+def _threads(setting: int) -> int:
+    return setting or min(4, os.cpu_count() or 1)
+
+
+def _raise_exit(*_) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; stopping has its own time limits
+    sys.exit(0)
+
+
+def _report_threads() -> None:
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.name.startswith("waitress"):
+            log.debug("the thread %s is still there at the end", thread.name)

@@ -1,0 +1,134 @@
+"""Errors of the service, in one tree. Each has a stable `code` for programs.
+
+ServiceError
+|-- SettingsError (ValueError)        a flag, variable or configuration line is wrong
+|-- DataFolderInUse (RuntimeError)    another daemon works on this data folder
+|-- ChildError (RuntimeError)         a child process can't be started or talked to
+|-- StoreError (RuntimeError)         the store failed below us (full disk, damaged file)
+|   `-- StoreFull
+|-- Refused (ValueError)              the request can't be carried out as it stands
+|   |-- NotFound (LookupError)
+|   |-- Conflict
+|   |-- Invalid
+|   `-- UnsupportedBody
+|-- Unavailable (RuntimeError)        try again later
+|   |-- ExtractorUnavailable
+|   |-- ExtractorBusy
+|   `-- TooManyStreams
+|-- CameraError (RuntimeError)        a source can't be opened or stopped delivering
+`-- PortUnusable (OSError)            the address can't be listened on
+"""
+
+
+class ServiceError(Exception):
+    """Base of all errors of this package."""
+
+    code = "internal"
+
+
+class SettingsError(ServiceError, ValueError):
+    """A flag, an environment variable or a line of the configuration file is wrong."""
+
+    code = "settings"
+
+
+class DataFolderInUse(ServiceError, RuntimeError):
+    """Another daemon works on this data folder."""
+
+    code = "data_folder_in_use"
+
+
+class ChildError(ServiceError, RuntimeError):
+    """A child process can't be started or talked to."""
+
+    code = "child"
+
+
+class StoreError(ServiceError, RuntimeError):
+    """The store failed below us; nothing was changed."""
+
+    code = "store_failed"
+
+
+class StoreFull(StoreError):
+    """No space left on the device; nothing was changed."""
+
+    code = "store_full"
+
+
+class Refused(ServiceError, ValueError):
+    """The request can't be carried out as it stands. `code` says why."""
+
+    code = "refused"
+
+    def __init__(self, detail: str, code: str = ""):
+        super().__init__(detail)
+        self.code = code or self.code
+
+
+class NotFound(Refused, LookupError):
+    """There is no such class, example, job or model version."""
+
+    code = "not_found"
+
+
+class Conflict(Refused):
+    """It is already there, or in use."""
+
+    code = "conflict"
+
+
+class Invalid(Refused):
+    """A value outside what is allowed. `field` names it."""
+
+    code = "invalid"
+
+    def __init__(self, detail: str, field: str = "", code: str = ""):
+        super().__init__(detail, code)
+        self.field = field
+
+
+class UnsupportedBody(Refused):
+    """The body is of a type that isn't taken here."""
+
+    code = "unsupported_media_type"
+
+
+class Unavailable(ServiceError, RuntimeError):
+    """Not now. `retry_after` is in seconds."""
+
+    code = "unavailable"
+
+    def __init__(self, detail: str, retry_after: int = 1):
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class ExtractorUnavailable(Unavailable):
+    """The extractor's process is starting, lost or broken."""
+
+    code = "extractor_unavailable"
+
+
+class ExtractorBusy(Unavailable):
+    """More requests wait for the extractor than are allowed to."""
+
+    code = "extractor_busy"
+
+
+class TooManyStreams(Unavailable):
+    """All places for streams are taken."""
+
+    code = "too_many_streams"
+
+
+class CameraError(ServiceError, RuntimeError):
+    """A camera source can't be opened or stopped delivering."""
+
+    code = "camera"
+
+
+class PortUnusable(ServiceError, OSError):
+    """The address can't be listened on."""
+
+    code = "port_unusable"

@@ -1,0 +1,252 @@
+"""Keeps the extractor's process alive and asks it for embeddings, one at a time.
+
+Every request has a deadline. A process that misses it, or ends, is killed and started anew, at
+once and then with growing pauses; one that can't be killed is given up. Meanwhile requests wait
+as long as they may and are then refused; nothing else of the daemon waits.
+"""
+
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+from typing import Callable, List, NamedTuple, Optional, Union
+
+import numpy as np
+
+from coral_learn.extractor import ExtractorInfo
+from service.children import Child
+from service.errors import ChildError, ExtractorBusy, ExtractorUnavailable
+
+log = logging.getLogger(__name__)
+
+STARTING, READY, LOST = "starting", "ready", "lost"
+LOAD_TIMEOUT = 120.0  # seconds; a USB stick takes up to a minute
+PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before each new start, the last for all further
+QUEUE_LENGTH = 32
+TRIES = 2  # a picture on which two processes ended is refused
+_TARGET = "service.extraction.child:run"
+
+
+class Embedded(NamedTuple):
+    """An embedding, (D,) float32; the device that made it; milliseconds inside the model."""
+
+    embedding: np.ndarray
+    device: str
+    milliseconds: float
+
+
+class Health(NamedTuple):
+    """How the extractor is: starting, ready or lost, and why; starts counts its processes so far."""
+
+    state: str
+    reason: str
+    starts: int
+
+
+class _Request(NamedTuple):
+    pixels: np.ndarray
+    answer: Future
+
+
+class ExtractorSupervisor:
+    """One thread that owns the extractor's process.
+
+    model : path, "" for the bundled one; device : as in `coral_learn.runtime`;
+    timeout : seconds one embedding may take; on_ready : called in the supervisor's thread with
+    the extractor's facts and model file each time a process has loaded it
+    """
+
+    def __init__(
+        self,
+        model: str,
+        device: str,
+        threads: int,
+        timeout: float,
+        on_ready: Optional[Callable[[ExtractorInfo, Path], None]] = None,
+    ):
+        self._arguments = {"model": model, "device": device, "threads": threads}
+        self._timeout, self._on_ready = timeout, on_ready
+        self._requests: queue.Queue[_Request] = queue.Queue(QUEUE_LENGTH)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="extractor", daemon=True)
+        self._child: Optional[Child] = None
+        self._number = 0
+        self._failures = 0
+        self._given_up: List[Child] = []
+        self.info: Optional[ExtractorInfo] = None
+        self.health = Health(STARTING, "the extractor is being loaded", 0)
+
+    def start(self) -> None:
+        """Start the thread, which starts the process."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the process and the thread, whatever they do."""
+        self._stopping.set()
+        child = self._child
+        if child is not None:
+            child.kill()
+        self._thread.join(10.0)
+
+    @property
+    def pid(self) -> Optional[int]:
+        """The process's id while there is one."""
+        child = self._child
+        return child.pid if child is not None else None
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self._requests.qsize()
+
+    def embed(self, pixels: np.ndarray, patience: Optional[float] = None) -> Embedded:
+        """The embedding of prepared pixels, (input_height, input_width, 3) uint8.
+
+        patience : seconds to wait; when not given, as long as one embedding and a restart may take.
+        Raises `ExtractorBusy` at once when the queue is full, `ExtractorUnavailable` when there is
+        no answer in time or the extractor is lost.
+        """
+        patience = self._timeout + 5.0 if patience is None else patience
+        if self.health.state == LOST:
+            raise self._unavailable()
+        answer: Future[Embedded] = Future()
+        try:
+            self._requests.put_nowait(_Request(pixels, answer))
+        except queue.Full:
+            raise ExtractorBusy(f"{QUEUE_LENGTH} pictures are waiting for the extractor already") from None
+        try:
+            return answer.result(patience)
+        except FutureTimeout:
+            answer.cancel()
+            raise self._unavailable() from None
+
+    def _unavailable(self) -> ExtractorUnavailable:
+        health = self.health
+        reason = "did not answer in time" if health.state == READY else f"is {health.state}: {health.reason}"
+        return ExtractorUnavailable(f"the extractor {reason}", retry_after=2)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._step()
+            except Exception:
+                log.exception("the extractor's supervisor stumbled")
+                self._lose("its supervisor stumbled; the log has the details")
+        self._let_go()
+        self.health = Health(LOST, "the daemon is stopping", self.health.starts)
+        self._refuse_waiting()
+
+    def _step(self) -> None:
+        """One pass: have a process, take the next request, answer it."""
+        child = self._child
+        if child is None:
+            self._start_child()
+            return
+        try:
+            request = self._requests.get(timeout=0.25)
+        except queue.Empty:
+            if child.exit_code is not None:
+                self._lose("its process " + child.describe_end())
+            return
+        if request.answer.set_running_or_notify_cancel():
+            self._answer(request)
+
+    def _answer(self, request: _Request) -> None:
+        for _ in range(TRIES):
+            if self._child is None and not self._start_child():
+                break
+            answer = self._ask(request.pixels)
+            if isinstance(answer, Embedded):
+                request.answer.set_result(answer)
+                return
+            if answer is not None:
+                request.answer.set_exception(ExtractorUnavailable(f"the extractor failed: {answer}"))
+                return
+        request.answer.set_exception(self._unavailable())
+
+    def _ask(self, pixels: np.ndarray) -> Union[Embedded, str, None]:
+        """One exchange with the process: an embedding, its complaint, or None when it was lost."""
+        child, self._number = self._child, self._number + 1
+        try:
+            child.channel.send((self._number, pixels))
+            if not child.channel.poll(self._timeout):
+                self._lose(f"no answer for {self._timeout:g} s")
+                return None
+            _, embedding, milliseconds, complaint = child.channel.recv()
+        except (EOFError, OSError):
+            self._lose("its process " + _end_of(child))
+            return None
+        if complaint is not None:
+            return complaint
+        self._failures = 0
+        return Embedded(embedding, self.info.device, milliseconds)
+
+    def _start_child(self) -> bool:
+        """Start a process and wait until it has loaded the model. False when it did not."""
+        if self._stopping.wait(PAUSES[min(max(self._failures - 1, 0), len(PAUSES) - 1)]):
+            return False
+        if self.health.state != LOST:
+            self.health = Health(STARTING, "the extractor is being loaded", self.health.starts + 1)
+        try:
+            self._child = Child(_TARGET, self._arguments)
+            kind, facts, text = self._first_message(self._child)
+        except ChildError as error:
+            kind, facts, text = "failed", "", str(error)
+        if kind != "ready":
+            self._lose(text)
+            return False
+        self.info = ExtractorInfo(*facts)
+        log.info("extractor ready: %s on %s, %s", self.info.name, self.info.device, self.info.runtime)
+        if self.info.degraded:
+            log.warning("the extractor runs on the %s: %s", self.info.device, self.info.reason)
+        if self._on_ready is not None:
+            self._on_ready(self.info, Path(text))
+        self.health = Health(READY, self.info.reason, self.health.starts)
+        return True
+
+    def _first_message(self, child: Child) -> tuple:
+        ends = time.monotonic() + LOAD_TIMEOUT
+        while time.monotonic() < ends:
+            try:
+                if child.channel.poll(0.1):
+                    return child.channel.recv()
+            except (EOFError, OSError):
+                return "failed", "", f"its process {_end_of(child)} while it loaded the model"
+            if self._stopping.is_set():
+                return "failed", "", "the daemon is stopping"
+        return "failed", "", f"the model was not loaded within {LOAD_TIMEOUT:g} s"
+
+    def _lose(self, reason: str) -> None:
+        """Let the process go and say why. After the first time in a row, who waits is refused at once."""
+        self.health = Health(LOST if self._failures else STARTING, reason, self.health.starts)
+        self._failures += 1
+        if not self._stopping.is_set():
+            log.warning("the extractor was lost: %s", reason)
+        self._let_go()
+        if self.health.state == LOST:
+            self._refuse_waiting()
+
+    def _let_go(self) -> None:
+        child, self._child = self._child, None
+        if child is not None and not child.release():
+            log.error("the extractor's process %d can't be killed, a driver holds it; it is given up", child.pid)
+            self._given_up.append(child)
+
+    def _refuse_waiting(self) -> None:
+        while True:
+            try:
+                request = self._requests.get_nowait()
+            except queue.Empty:
+                return
+            if request.answer.set_running_or_notify_cancel():
+                request.answer.set_exception(self._unavailable())
+
+
+def _end_of(child: Child) -> str:
+    """How a process ended that closed its channel; it may need a moment to be gone."""
+    if not child.wait(1.0):
+        child.kill()
+    return child.describe_end()

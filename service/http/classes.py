@@ -1,0 +1,64 @@
+"""/v1/classes"""
+
+from flask import Blueprint, jsonify
+
+from service.errors import Invalid, NotFound
+from service.http.reading import json_body, paging
+from service.http.services import services
+from service.learner import ListedClass
+from service.store.classes import check_name
+
+blueprint = Blueprint("classes", __name__)
+
+
+@blueprint.get("/v1/classes")
+def list_classes():
+    """Every class, a page at a time."""
+    page, size = paging()
+    every = services().learner.classes()
+    items = [_as_dict(one) for one in every[page * size : (page + 1) * size]]
+    return jsonify(items=items, page=page, size=size, total=len(every))
+
+
+@blueprint.post("/v1/classes")
+def create_class():
+    """Add a class without examples."""
+    created = services().learner.create_class(_name_in_body())
+    return jsonify(_as_dict(ListedClass(created.name, 0, False))), 201
+
+
+@blueprint.get("/v1/classes/<name>")
+def get_class(name: str):
+    """One class."""
+    return jsonify(_as_dict(_find(name)))
+
+
+@blueprint.patch("/v1/classes/<name>")
+def rename_class(name: str):
+    """Give a class another name."""
+    renamed = services().learner.rename_class(name, _name_in_body())
+    return jsonify(_as_dict(ListedClass(renamed.name, renamed.examples, False)))
+
+
+@blueprint.delete("/v1/classes/<name>")
+def delete_class(name: str):
+    """Remove a class with its examples."""
+    return jsonify(deleted=name, examples=services().learner.delete_class(name), model=services().learner.model)
+
+
+def _name_in_body() -> str:
+    body = json_body()
+    if not isinstance(body, dict) or set(body) != {"name"}:
+        raise Invalid('the body is a JSON object with one field: {"name": "..."}', "name", "body_invalid")
+    return check_name(body["name"])
+
+
+def _find(name: str) -> ListedClass:
+    for one in services().learner.classes():
+        if one.name == name:
+            return one
+    raise NotFound(f"there is no class {name[:100]!r}", "class_not_found")
+
+
+def _as_dict(one: ListedClass) -> dict:
+    return dict(one._asdict())

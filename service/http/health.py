@@ -1,0 +1,84 @@
+"""/healthz, /readyz and /v1/status"""
+
+from typing import Any, Dict, List
+
+from flask import Blueprint, jsonify
+
+import coral_learn
+from service.errors import StoreError
+from service.http.problems import problem
+from service.http.services import services
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+def healthz():
+    """The process answers."""
+    return jsonify(ok=True)
+
+
+@blueprint.get("/readyz")
+def readyz():
+    """Everything that is needed works; else 503 with the failing parts."""
+    failing = _failing()
+    if not failing:
+        return jsonify(ready=True)
+    detail = "; ".join(f"{one['field']}: {one['detail']}" for one in failing)
+    return problem(503, "not_ready", detail, failing, Retry_After="2")
+
+
+@blueprint.get("/v1/status")
+def status():
+    """What runs, on what, how well, and with how much in it."""
+    parts = services()
+    info, health = parts.learner.extractor, parts.extraction.health
+    return jsonify(
+        version=coral_learn.__version__,
+        device=info.device if info else None,
+        device_reason=info.reason if info else health.reason,
+        degraded=bool(info and info.degraded) or health.state != "ready",
+        extractor=_extractor(parts),
+        model=dict(parts.learner.model, unseen=parts.learner.unseen()),
+        counts={
+            "classes": len(parts.store.classes.all()),
+            "examples": parts.store.examples.count(),
+            "watching": parts.watchers.watching,
+            "frames": parts.live.frames,
+            "waiting": parts.extraction.waiting,
+        },
+        camera=dict(parts.live.camera._asdict()),
+    )
+
+
+def _extractor(parts) -> Dict[str, Any]:
+    info, health = parts.learner.extractor, parts.extraction.health
+    facts = {
+        "state": health.state,
+        "reason": health.reason,
+        "starts": health.starts,
+        "to_embed": parts.reembedding.left,
+    }
+    if info is not None:
+        facts.update(
+            name=info.name,
+            digest=info.digest,
+            runtime=info.runtime,
+            embedding_size=info.embedding_size,
+            input={"width": info.input_width, "height": info.input_height},
+        )
+    return facts
+
+
+def _failing() -> List[Dict[str, str]]:
+    parts, failing = services(), []
+    if parts.extraction.health.state != "ready" or parts.learner.extractor is None:
+        failing.append({"field": "extractor", "detail": parts.extraction.health.reason})
+    try:
+        parts.store.check_writable()
+    except StoreError as error:
+        failing.append({"field": "store", "detail": str(error)})
+    camera = parts.live.camera
+    if camera.state not in ("none", "online"):
+        failing.append({"field": "camera", "detail": camera.reason})
+    return failing

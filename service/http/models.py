@@ -1,0 +1,77 @@
+"""/v1/models"""
+
+from typing import Any, Dict
+
+from flask import Blueprint, jsonify
+
+from service.errors import Invalid, NotFound
+from service.http.reading import json_body
+from service.http.services import services
+from service.learner import LIVE, LIVE_KINDS
+from service.store.models import StoredModel
+
+blueprint = Blueprint("models", __name__)
+
+
+@blueprint.get("/v1/models")
+def list_models():
+    """Every model: the live one, then the versions, newest first."""
+    return jsonify(items=[_live(), *(_as_dict(model) for model in services().store.models.all())])
+
+
+@blueprint.get("/v1/models/<version>")
+def get_model(version: str):
+    """One model."""
+    return jsonify(_live() if version == LIVE else _as_dict(services().store.models.get(_number(version))))
+
+
+@blueprint.get("/v1/models/<version>/report")
+def get_report(version: str):
+    """What training a version found: options, held-out accuracy, confusion matrix."""
+    return jsonify(services().store.models.report(services().store.models.get(_number(version))))
+
+
+@blueprint.post("/v1/models/<version>/activate")
+def activate(version: str):
+    """Let a model answer from now on."""
+    parts = services()
+    if version == LIVE:
+        parts.learner.activate_live(_head_in_body())
+    else:
+        parts.learner.activate(_number(version))
+    parts.live.tell_model()
+    return jsonify(model=parts.learner.model, unseen=parts.learner.unseen())
+
+
+def _head_in_body():
+    body = json_body()
+    head = body.get("head") if isinstance(body, dict) else None
+    if head is not None and head not in LIVE_KINDS:
+        raise Invalid(f"head is one of {', '.join(LIVE_KINDS)}, got {head!r}", "head")
+    return head
+
+
+def _number(version: str) -> int:
+    if not version.isdigit() or len(version) > 9:
+        raise NotFound(
+            f"there is no model version {version[:20]!r}; a version is a number or 'live'", "model_not_found"
+        )
+    return int(version)
+
+
+def _live() -> Dict[str, Any]:
+    parts = services()
+    facts = dict(parts.learner.live_facts(), created=None, examples=parts.store.examples.count(), accuracy=None)
+    return dict(facts, active=parts.learner.model["version"] == LIVE)
+
+
+def _as_dict(model: StoredModel) -> Dict[str, Any]:
+    return {
+        "version": model.version,
+        "head": model.head,
+        "created": model.created,
+        "classes": model.classes,
+        "examples": model.examples,
+        "accuracy": model.accuracy,
+        "active": services().learner.model["version"] == model.version,
+    }

@@ -1,0 +1,28 @@
+"""The teaching page: a few files of this package, nothing from elsewhere."""
+
+from pathlib import Path
+
+from flask import Blueprint, send_from_directory
+
+blueprint = Blueprint("page", __name__)
+
+_FOLDER = Path(__file__).resolve().parent.parent / "page"
+_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+_POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+@blueprint.get("/")
+def index():
+    """The page."""
+    response = send_from_directory(str(_FOLDER), "index.html")
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+@blueprint.get("/page/<any('page.js', 'page.css', 'icon.svg'):name>")
+def asset(name: str):
+    """What the page needs."""
+    response = send_from_directory(str(_FOLDER), name)
+    response.headers["Cache-Control"] = "no-cache"
+    return response

@@ -1,0 +1,35 @@
+"""The parts of the daemon that requests are answered with."""
+
+from typing import NamedTuple
+
+from flask import current_app
+
+from service.extraction import ExtractorSupervisor
+from service.http.access import Access
+from service.jobs import JobQueue
+from service.learner import Learner
+from service.live import LiveLoop, Watchers
+from service.pictures import PictureReader
+from service.reembedding import Reembedding
+from service.settings import Settings
+from service.store import Store
+
+
+class Services(NamedTuple):
+    """Everything a request may need."""
+
+    settings: Settings
+    access: Access
+    store: Store
+    extraction: ExtractorSupervisor
+    pictures: PictureReader
+    learner: Learner
+    jobs: JobQueue
+    live: LiveLoop
+    watchers: Watchers
+    reembedding: Reembedding
+
+
+def services() -> Services:
+    """The parts of the daemon that answers the present request."""
+    return current_app.config["SERVICES"]

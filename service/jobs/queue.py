@@ -1,0 +1,221 @@
+"""One job at a time; the others wait their turn, in the table, so a restart loses none of them."""
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional, Tuple
+
+from service.children import Child
+from service.errors import ChildError, Conflict, ServiceError
+from service.jobs.options import TrainOptions
+from service.learner import LIVE, Learner
+from service.store import Store
+from service.store.jobs import CANCELLED, ENDED, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED, StoredJob
+from service.store.models import FinishedModel
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 8
+_NICE = 10
+_TARGET = "service.jobs.train:run"
+
+
+class JobQueue:
+    """A thread that runs one job's process after another.
+
+    on_model : called after a version became the answering one
+    """
+
+    def __init__(self, store: Store, learner: Learner, on_model: Optional[Callable[[], None]] = None):
+        self._store, self._learner, self._on_model = store, learner, on_model
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._running: Optional[StoredJob] = None
+        self._cancelled: set = set()
+        self._child: Optional[Child] = None
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        """Mark what a crash interrupted, take up what waited, and run."""
+        for job in self._store.jobs.unfinished():
+            if job.state == RUNNING:
+                error = _problem("interrupted", "the daemon was stopped while this job ran; start it again")
+                self._store.jobs.update(job._replace(state=INTERRUPTED, error=error, finished=time.time()))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the running job's process; the job is marked interrupted at the next start."""
+        self._stopping.set()
+        self._announce()
+        child = self._child
+        if child is not None:
+            child.kill()
+        self._thread.join(10.0)
+
+    def train(self, options: TrainOptions) -> StoredJob:
+        """Queue a training job. Raises `Conflict` when too many wait."""
+        waiting = [job for job in self._store.jobs.unfinished() if job.state == QUEUED]
+        if len(waiting) >= MAX_WAITING:
+            raise Conflict(f"{MAX_WAITING} jobs are waiting already; cancel one or wait", "queue_full")
+        job = self._store.jobs.add("train", options.as_dict())
+        self._announce()
+        return job
+
+    def get(self, job_id: str) -> StoredJob:
+        """A job as it is now. Raises `NotFound`."""
+        running = self._running
+        return running if running is not None and running.id == job_id else self._store.jobs.get(job_id)
+
+    def cancel(self, job_id: str) -> StoredJob:
+        """Cancel a queued or running job. Raises `NotFound`, or `Conflict` when it has ended."""
+        with self._changed:
+            job = self.get(job_id)
+            if job.state in ENDED:
+                raise Conflict(f"the job {job_id} has {job.state} already", "job_ended")
+            self._cancelled.add(job_id)
+            if job.state == QUEUED:
+                self._store.jobs.update(job._replace(state=CANCELLED, finished=time.time()))
+            elif self._child is not None:
+                self._child.kill()
+            self._changed.notify_all()
+        return self.wait(job_id, lambda now: now.state in ENDED, 10.0)
+
+    def wait(self, job_id: str, until: Callable[[StoredJob], bool], timeout: float) -> StoredJob:
+        """The job once `until` holds for it, or as it is after `timeout` seconds."""
+        ends = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                job = self.get(job_id)
+                left = ends - time.monotonic()
+                if until(job) or left <= 0 or self._stopping.is_set():
+                    return job
+                self._changed.wait(left)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            job = self._next()
+            if job is None:
+                with self._changed:
+                    self._changed.wait(1.0)
+                continue
+            try:
+                self._do(job)
+            except ServiceError as error:
+                log.error("job %s failed: %s", job.id, error)
+                self._end(job, FAILED, error=_problem(error.code, str(error)))
+
+    def _next(self) -> Optional[StoredJob]:
+        if self._learner.extractor is None:
+            return None
+        waiting = [job for job in self._store.jobs.unfinished() if job.state == QUEUED]
+        return waiting[0] if waiting else None
+
+    def _do(self, job: StoredJob) -> None:
+        job = self._set(job._replace(state=RUNNING, started=time.time()), save=True)
+        folder = self._store.models.unfinished_folder(job.id)
+        try:
+            self._child = Child(_TARGET, self._arguments(job, folder), nice=_NICE)
+        except ChildError as error:
+            self._end(job, FAILED, error=_problem("child", str(error)))
+            return
+        try:
+            job, last = self._follow(job, self._child)
+        finally:
+            child, self._child = self._child, None
+            child.release()
+        if job.id in self._cancelled:
+            self._end(job, CANCELLED)
+        elif self._stopping.is_set():
+            return
+        elif last[0] == "finished":
+            self._publish(job, FinishedModel(*last[1]), last[2])
+        else:
+            log.error("job %s failed: %s", job.id, last[2])
+            self._end(job, FAILED, error=_problem(last[1], last[2]))
+
+    def _follow(self, job: StoredJob, child: Child) -> Tuple[StoredJob, tuple]:
+        """Take the process's reports until its last one."""
+        while True:
+            try:
+                message = child.channel.recv()
+            except (EOFError, OSError):
+                child.wait(1.0)
+                return job, ("failed", "training_failed", "the job's process " + child.describe_end())
+            if message[0] != "progress":
+                return job, message
+            job = self._set(job._replace(progress=message[1], metrics={**job.metrics, **message[2]}))
+
+    def _publish(self, job: StoredJob, finished: FinishedModel, baseline: Dict[str, Any]) -> None:
+        version = self._learner.add_version(job, finished)
+        activated, reason = _decide(job.options["activate"], finished.accuracy, baseline)
+        if activated:
+            self._learner.activate(version)
+            if self._on_model is not None:
+                self._on_model()
+        log.info("job %s made model version %d: %s", job.id, version, reason)
+        self._end(job, SUCCEEDED, model={"version": version, "activated": activated, "reason": reason})
+
+    def _arguments(self, job: StoredJob, folder: Path) -> Dict[str, Any]:
+        pipeline = self._learner.pipeline
+        return {
+            "data_folder": str(self._store.folder),
+            "version_folder": str(folder),
+            "extractor": self._learner.extractor.digest,
+            "size": pipeline.size,
+            "mean": pipeline.mean,
+            "options": job.options,
+            "baseline": self._baseline(),
+        }
+
+    def _baseline(self) -> Dict[str, Any]:
+        """The recipe of the model that answers now: its head, its options and what it was trained on."""
+        model = self._learner.model
+        recipe = {"version": model["version"], "head": model["head"], "examples": None, "softmax": {}}
+        if model["version"] != LIVE:
+            stored = self._store.models.get(model["version"])
+            recipe["examples"] = self._store.models.taught_with(stored)
+            recipe["softmax"] = self._store.models.report(stored)["options"]["softmax"]
+        return recipe
+
+    def _end(self, job: StoredJob, state: str, model=None, error=None) -> None:
+        progress = 1.0 if state == SUCCEEDED else job.progress
+        self._set(
+            job._replace(state=state, progress=progress, model=model, error=error, finished=time.time()), save=True
+        )
+        with self._changed:
+            self._running = None
+            self._cancelled.discard(job.id)
+
+    def _set(self, job: StoredJob, save: bool = False) -> StoredJob:
+        """Make a job's state known; on the disk only where it must survive, to spare the card."""
+        if save:
+            self._store.jobs.update(job)
+        with self._changed:
+            self._running = job
+            self._changed.notify_all()
+        return job
+
+    def _announce(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+def _decide(activate: str, accuracy: Optional[float], baseline: Dict[str, Any]) -> Tuple[bool, str]:
+    """Whether a new version is to answer, and why."""
+    now = f"the model that answers now ({baseline['version']}, {baseline['head']})"
+    if activate == "always":
+        return True, "activation was asked for in any case"
+    if activate == "never":
+        return False, "activation was not asked for"
+    if accuracy is None:
+        return False, "nothing could be held out to measure it: teach at least 3 examples of a class"
+    if baseline["accuracy"] is None:
+        return True, f"held-out accuracy {accuracy:.3f}; {now} could not be measured"
+    better = accuracy >= baseline["accuracy"]
+    verb = "is not below" if better else "is below"
+    return better, f"held-out accuracy {accuracy:.3f} {verb} the {baseline['accuracy']:.3f} of {now}"
+
+
+def _problem(code: str, detail: str) -> Dict[str, Any]:
+    return {"type": "about:blank", "title": "The job did not succeed", "status": 500, "detail": detail, "code": code}

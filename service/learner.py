@@ -1,0 +1,349 @@
+"""The model that answers now, and every change of what it was taught.
+
+A change is first on the disk and then in the model. The live model learns with each example; a
+numbered version answers in its place once it is activated, and never changes. Heads know classes
+by number, so renaming one costs nothing; a pre-trained class i has the number -1 - i.
+"""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional
+
+import numpy as np
+
+from coral_learn.classifier import Prediction
+from coral_learn.extractor import ExtractorInfo
+from coral_learn.heads import EmbeddingPipeline, Head, ImprintingHead, IncrementalHead
+from coral_learn.manifest import Manifest
+from service.errors import Conflict, ExtractorUnavailable, StoreError
+from service.store import Store
+from service.store.classes import StoredClass
+from service.store.examples import NewPicture, StoredExample
+from service.store.jobs import StoredJob
+from service.store.models import FinishedModel, StoredModel
+
+log = logging.getLogger(__name__)
+
+LIVE = "live"
+LIVE_KINDS = {ImprintingHead.kind: ImprintingHead}
+_ACTIVE, _REVISION, _LIVE_HEAD = "active_model", "live_revision", "live_head"
+
+
+class Answer(NamedTuple):
+    """What the model says: the best class or None, its score, the first classes, and which model said it."""
+
+    label: Optional[str]
+    score: float
+    predictions: List[Prediction]
+    model: Dict[str, Any]
+
+    def as_dict(self) -> Dict[str, Any]:
+        """For JSON: class, score, predictions, model."""
+        predictions = [{"class": one.label, "score": one.score} for one in self.predictions]
+        return {"class": self.label, "score": self.score, "predictions": predictions, "model": self.model}
+
+
+class ListedClass(NamedTuple):
+    """A class as clients see it."""
+
+    name: str
+    examples: int
+    pretrained: bool
+
+
+class Added(NamedTuple):
+    """An example that was stored, and whether it is new in its class."""
+
+    example: str
+    new: bool
+
+
+class Learner:
+    """The heads in memory over the store. Safe from any thread once `adopt` has returned.
+
+    keep_classes : answer with the extractor's pre-trained classes as well
+    head : kind of the live model until another was chosen
+    """
+
+    def __init__(self, store: Store, head: str, keep_classes: bool):
+        self._store, self._keep_classes = store, keep_classes
+        self._default_head = head
+        self._changes = threading.RLock()  # one change at a time, disk and model together
+        self._heads = threading.Lock()  # held for moments, so that answers never wait for the disk
+        self._live: Optional[IncrementalHead] = None
+        self._version: Optional[StoredModel] = None
+        self._version_head: Optional[Head] = None
+        self._revision = 0
+        self._names: Dict[int, str] = store.classes.names()
+        self._pretrained: List[str] = []
+        self._seen: set = set()
+        self._manifest: Optional[Manifest] = None
+        self.extractor: Optional[ExtractorInfo] = None
+
+    # -- starting ---------------------------------------------------------------------------
+
+    def adopt(self, info: ExtractorInfo, model_path: Path) -> None:
+        """Take the extractor whose embeddings are to be used, and rebuild the live model from the store."""
+        with self._changes:
+            if self.extractor is not None and self.extractor.digest == info.digest:
+                self.extractor = info
+                return
+            self._manifest = Manifest.of(model_path)
+            live = self._build_live(info, self._store.note(_LIVE_HEAD) or self._default_head)
+            with self._heads:
+                self._live, self.extractor = live, info
+                self._revision = int(self._store.note(_REVISION) or 0)
+            self._restore_version()
+            log.info("live model ready: %d classes, revision %d", len(live.classes), self._revision)
+
+    def _build_live(self, info: ExtractorInfo, kind: str) -> IncrementalHead:
+        """The live model as the store's examples make it."""
+        head = LIVE_KINDS[kind](EmbeddingPipeline(info.embedding_size, self._manifest.mean_embedding))
+        pretrained = self._manifest.pretrained() if self._keep_classes else None
+        if pretrained is not None:
+            head.keep(pretrained.weights, [-1 - index for index in range(len(pretrained.names))])
+            self._pretrained = pretrained.names
+            self._names.update({-1 - index: name for index, name in enumerate(pretrained.names)})
+        elif self._keep_classes:
+            log.warning("the model %s has no pre-trained classes to keep", info.name)
+        for example in self._store.examples.learnt(info.digest):
+            head.learn_one(example.embedding, example.class_id)
+        return head
+
+    def _restore_version(self) -> None:
+        """Let the version that answered before the restart answer again."""
+        active = self._store.note(_ACTIVE) or LIVE
+        if active == LIVE:
+            return
+        try:
+            self._put_to_work(self._store.models.get(int(active)))
+        except (Conflict, StoreError) as error:
+            log.error("model version %s can't answer, the live model does: %s", active, error)
+
+    def _put_to_work(self, version: StoredModel) -> None:
+        if version.extractor != self.extractor.digest:
+            raise Conflict(f"version {version.version} was trained with another extractor", "other_extractor")
+        head, seen = self._store.models.head(version), set(self._store.models.taught_with(version))
+        with self._heads:
+            self._version, self._version_head, self._seen = version, head, seen
+
+    # -- answering --------------------------------------------------------------------------
+
+    def classify(self, embedding: np.ndarray, top_k: int) -> Answer:
+        """The answer for one embedding. Raises `ExtractorUnavailable` before `adopt`."""
+        with self._heads:
+            head, model, names = self._answering(), self._model_tag(), self._names
+            scored = [] if not head.classes else list(zip(head.classes, head.scores(embedding)))
+        # Classes deleted since a version was trained have no name and no part in its answer.
+        scored = [(names[number], score) for number, score in scored if number in names]
+        total = sum(score for _, score in scored)
+        if not total > 0:
+            return Answer(None, 0.0, [], model)
+        ranked = sorted(scored, key=lambda pair: -pair[1])[:top_k]
+        predictions = [Prediction(name, round(float(score / total), 6)) for name, score in ranked]
+        return Answer(predictions[0].label, predictions[0].score, predictions, model)
+
+    @property
+    def model(self) -> Dict[str, Any]:
+        """Which model answers now: {"version", "head"}, with "revision" for the live one."""
+        with self._heads:
+            return self._model_tag()
+
+    def _answering(self) -> Head:
+        if self._live is None:
+            raise ExtractorUnavailable("the extractor has not been loaded yet", retry_after=2)
+        return self._version_head or self._live
+
+    def _model_tag(self) -> Dict[str, Any]:
+        if self._version is not None:
+            return {"version": self._version.version, "head": self._version.head}
+        kind = self._live.kind if self._live is not None else self._default_head
+        return {"version": LIVE, "revision": self._revision, "head": kind}
+
+    @property
+    def pipeline(self) -> EmbeddingPipeline:
+        """What is done to embeddings before a head sees them."""
+        self.must_have_extractor()
+        return self._live.pipeline
+
+    def live_facts(self) -> Dict[str, Any]:
+        """The live model, answering or not: revision, head, and how many classes it was taught."""
+        with self._heads:
+            taught = 0 if self._live is None else sum(count is not None for count in self._live.counts)
+            kind = self._live.kind if self._live is not None else self._default_head
+            return {"version": LIVE, "revision": self._revision, "head": kind, "classes": taught}
+
+    def unseen(self) -> Dict[str, Any]:
+        """What the answering model was not taught: how many examples, and classes by name."""
+        with self._heads:
+            version, head, seen = self._version, self._version_head, self._seen
+        if version is None:
+            return {"examples": 0, "classes": []}
+        new = [class_id for example, class_id in self._store.examples.labels() if example not in seen]
+        known = set(head.classes)
+        classes = {self._names.get(class_id) for class_id in new if class_id not in known}
+        return {"examples": len(new), "classes": sorted(name for name in classes if name)}
+
+    # -- teaching ---------------------------------------------------------------------------
+
+    def classes(self) -> List[ListedClass]:
+        """Every class, taught ones first."""
+        taught = [ListedClass(stored.name, stored.examples, False) for stored in self._store.classes.all()]
+        return taught + [ListedClass(name, 0, True) for name in self._pretrained]
+
+    def create_class(self, name: str) -> StoredClass:
+        """Add a class without examples. Raises `Conflict`."""
+        with self._changes:
+            self._must_not_be_pretrained(name)
+            with self._store.database.write() as connection:
+                number = self._store.classes.create(connection, name)
+            self._know(number, name)
+        return StoredClass(number, name, 0)
+
+    def rename_class(self, name: str, new_name: str) -> StoredClass:
+        """Give a class another name; the model stays as it is. Raises `NotFound`, `Conflict`."""
+        with self._changes:
+            self._must_not_be_pretrained(name)
+            self._must_not_be_pretrained(new_name)
+            stored = self._store.classes.get(name)
+            with self._store.database.write() as connection:
+                self._store.classes.rename(connection, stored.id, new_name)
+            self._know(stored.id, new_name)
+        return stored._replace(name=new_name)
+
+    def delete_class(self, name: str) -> int:
+        """Remove a class with its examples; returns how many. Raises `NotFound`, `Conflict`."""
+        with self._changes:
+            self._must_not_be_pretrained(name)
+            stored = self._store.classes.get(name)
+            with self._store.database.write() as connection:
+                examples = self._store.examples.of_class(connection, stored.id)
+                unused = [one.sha256 for one in examples if self._store.examples.delete(connection, one)]
+                self._store.classes.delete(connection, stored.id)
+                revision = self._next_revision(connection)
+            with self._heads:
+                self._names = {number: other for number, other in self._names.items() if number != stored.id}
+                if self._live is not None and stored.id in self._live.classes:
+                    self._live.remove_class(stored.id)
+                self._revision = revision
+            self._remove_pictures(unused)
+        return len(examples)
+
+    def add_examples(
+        self, name: str, pictures: List[NewPicture], data: Iterable[bytes], source: str, capture: Optional[str] = None
+    ) -> List[Added]:
+        """Store pictures in a class, made when missing, and teach them to the live model.
+
+        When this returns they are on the disk, and the live model has learnt them. One transaction:
+        all or none. Raises `StoreError`, `Conflict`.
+        """
+        extractor = self.must_have_extractor()
+        with self._changes:
+            self._must_not_be_pretrained(name)
+            # Before the rows, so that a row always has its picture.
+            for picture, content in zip(pictures, data):
+                self._store.images.save(picture.sha256, content)
+            with self._store.database.write() as connection:
+                class_id = self._store.classes.find_or_create(connection, name)
+                added = []
+                for picture in pictures:
+                    example, new = self._store.examples.add(connection, class_id, picture, source, capture)
+                    self._store.examples.save_embedding(connection, picture.sha256, extractor.digest, picture.embedding)
+                    added.append(Added(example, new))
+                revision = self._next_revision(connection)
+            self._know(class_id, name)
+            with self._heads:
+                self._revision = revision
+                for picture, one in zip(pictures, added):
+                    if one.new:
+                        self._live.learn_one(picture.embedding, class_id)
+        return added
+
+    def delete_example(self, example_id: str) -> StoredExample:
+        """Remove an example; the live model answers as if it had never been. Raises `NotFound`."""
+        extractor = self.must_have_extractor()
+        with self._changes:
+            example = self._store.examples.get(example_id)
+            embedding = self._store.examples.embedding(example.sha256, extractor.digest)
+            with self._store.database.write() as connection:
+                unused = self._store.examples.delete(connection, example)
+                revision = self._next_revision(connection)
+            with self._heads:
+                self._revision = revision
+                if embedding is not None:
+                    self._live.forget(embedding, example.class_id)
+            self._remove_pictures([example.sha256] if unused else [])
+        return example
+
+    def add_missing_embedding(self, sha256: str, embedding: np.ndarray) -> None:
+        """Teach the live model a stored picture that this extractor had not seen."""
+        extractor = self.must_have_extractor()
+        with self._changes:
+            if self._store.examples.embedding(sha256, extractor.digest) is not None:
+                return
+            examples = self._store.examples.of_picture(sha256)
+            with self._store.database.write() as connection:
+                self._store.examples.save_embedding(connection, sha256, extractor.digest, embedding)
+                revision = self._next_revision(connection)
+            with self._heads:
+                self._revision = revision
+                for example in examples:
+                    self._live.learn_one(embedding, example.class_id)
+
+    # -- versions ---------------------------------------------------------------------------
+
+    def activate(self, version: int) -> None:
+        """Let a numbered version answer from now on. Raises `NotFound`, `Conflict`, `StoreError`."""
+        self.must_have_extractor()
+        with self._changes:
+            stored = self._store.models.get(version)
+            self._put_to_work(stored)
+            with self._store.database.write() as connection:
+                self._store.set_note(connection, _ACTIVE, str(version))
+
+    def activate_live(self, head: Optional[str] = None) -> None:
+        """Let the live model answer again, with another kind of head where one is given."""
+        extractor = self.must_have_extractor()
+        with self._changes:
+            with self._store.database.write() as connection:
+                self._store.set_note(connection, _ACTIVE, LIVE)
+                if head is not None:
+                    self._store.set_note(connection, _LIVE_HEAD, head)
+            live = self._live if head in (None, self._live.kind) else self._build_live(extractor, head)
+            with self._heads:
+                self._live = live
+                self._version = self._version_head = None
+                self._seen = set()
+
+    def add_version(self, job: StoredJob, finished: FinishedModel) -> int:
+        """Publish what a training job made; returns the version."""
+        with self._store.database.write() as connection:
+            return self._store.models.add(connection, job.id, finished)
+
+    # -- parts ------------------------------------------------------------------------------
+
+    def must_have_extractor(self) -> ExtractorInfo:
+        """The extractor in use. Raises `ExtractorUnavailable` before `adopt`."""
+        if self.extractor is None:
+            raise ExtractorUnavailable("the extractor has not been loaded yet", retry_after=2)
+        return self.extractor
+
+    def _must_not_be_pretrained(self, name: str) -> None:
+        if name in self._pretrained:
+            raise Conflict(
+                f"{name!r} is a pre-trained class and can't be changed; choose another name", "class_pretrained"
+            )
+
+    def _know(self, number: int, name: str) -> None:
+        with self._heads:
+            self._names = {**self._names, number: name}
+
+    def _next_revision(self, connection) -> int:
+        revision = self._revision + 1
+        self._store.set_note(connection, _REVISION, str(revision))
+        return revision
+
+    def _remove_pictures(self, unused: List[str]) -> None:
+        for sha256 in unused:
+            self._store.images.remove(sha256)

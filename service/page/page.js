@@ -1,0 +1,280 @@
+"use strict";
+// The teaching page. No build step, nothing from elsewhere. All text from the daemon goes into the page as text.
+
+const byId = (id) => document.getElementById(id);
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const percent = (share) => `${Math.round(share * 100)} %`;
+const THUMBNAILS = 8;
+const SHOWN_CLASSES = 200;
+
+let token = sessionStorage.getItem("token") || "";
+let cameraOnline = false;
+let pinnedUntil = 0; // while an uploaded picture's answer is shown, the live one waits
+
+// ---- talking to the daemon
+
+async function call(path, options = {}) {
+  const headers = { ...(options.headers || {}), ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+  const response = await fetch(path, { ...options, headers });
+  byId("sign-in").hidden = response.status !== 401;
+  if (!response.ok) {
+    const problem = await response.json().catch(() => ({ detail: `the daemon answered ${response.status}` }));
+    throw new Error(problem.detail || problem.title);
+  }
+  return response;
+}
+
+const callJson = async (path, options) => (await call(path, options)).json();
+
+function tell(text) {
+  byId("message").textContent = text;
+  byId("message").hidden = !text;
+}
+
+// Runs what a person asked for and shows what went wrong.
+async function attempt(work) {
+  try {
+    tell("");
+    await work();
+  } catch (error) {
+    tell(error.message === "Failed to fetch" ? "The daemon can't be reached." : error.message);
+  }
+}
+
+// ---- what it sees
+
+function showAnswer(answer) {
+  byId("answer").textContent = answer.class === null ? "nothing I know" : answer.class;
+  byId("scores").replaceChildren(...answer.predictions.map(scoreBar));
+  byId("details").textContent = `${answer.timing_ms.total} ms on the ${answer.device}`;
+}
+
+function scoreBar(prediction) {
+  const item = document.createElement("li");
+  const name = document.createElement("span");
+  const score = document.createElement("span");
+  name.textContent = prediction.class;
+  score.textContent = percent(prediction.score);
+  const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  drawing.setAttribute("aria-hidden", "true");
+  bar.setAttribute("width", `${prediction.score * 100}%`);
+  bar.setAttribute("height", "100%");
+  drawing.append(bar);
+  item.append(drawing, name, score);
+  return item;
+}
+
+function showPicture(blob) {
+  const picture = byId("picture");
+  const old = picture.src;
+  picture.src = URL.createObjectURL(blob);
+  picture.hidden = false;
+  byId("no-picture").hidden = true;
+  if (old) URL.revokeObjectURL(old);
+}
+
+const snapshot = async () => (await call("/v1/camera/snapshot.jpg")).blob();
+
+async function keepPicture() {
+  for (;;) {
+    if (cameraOnline && Date.now() > pinnedUntil && !document.hidden) {
+      await snapshot().then(showPicture).catch(() => {});
+    }
+    await pause(150);
+  }
+}
+
+function showCamera(camera) {
+  cameraOnline = camera.state === "online";
+  if (!cameraOnline) {
+    byId("picture").hidden = true;
+    byId("no-picture").hidden = false;
+    if (camera.state !== "none") byId("no-picture").textContent = `The camera is ${camera.state}: ${camera.reason}.`;
+  }
+  for (const button of document.querySelectorAll(".teach")) button.hidden = !cameraOnline;
+}
+
+const handlers = {
+  classification: (data) => { if (Date.now() > pinnedUntil) showAnswer(data); },
+  camera: showCamera,
+  model: () => refresh(),
+};
+
+// Server-Sent Events by fetch, because EventSource can't send a token.
+async function watch() {
+  for (;;) {
+    try {
+      const reader = (await call("/v1/stream")).body.pipeThrough(new TextDecoderStream()).getReader();
+      byId("state").textContent = "connected";
+      let text = "";
+      for (let part = await reader.read(); !part.done; part = await reader.read()) {
+        const blocks = (text + part.value).split("\n\n");
+        text = blocks.pop();
+        blocks.forEach(dispatch);
+      }
+    } catch (error) { /* said below, tried again */ }
+    byId("state").textContent = "not connected, trying again…";
+    await pause(1500);
+  }
+}
+
+function dispatch(block) {
+  const fields = Object.fromEntries(block.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
+  if (fields.event in handlers) handlers[fields.event](JSON.parse(fields.data));
+}
+
+// ---- what it knows
+
+let refreshing = false;
+let again = false;
+
+// One refresh at a time; what changed meanwhile is shown by one more.
+async function refresh() {
+  again = true;
+  if (refreshing) return;
+  refreshing = true;
+  while (again) {
+    again = false;
+    await Promise.all([refreshClasses(), refreshModel()]).catch((error) => tell(error.message));
+  }
+  refreshing = false;
+}
+
+async function refreshClasses() {
+  const list = await callJson(`/v1/classes?size=${SHOWN_CLASSES}`);
+  const taught = list.items.filter((item) => !item.pretrained);
+  const pretrained = list.total - taught.length;
+  const cards = new Map([...byId("classes").children].map((card) => [card.dataset.name, card]));
+  byId("classes").replaceChildren(...taught.map((item) => updateCard(cards.get(item.name) || makeCard(item.name), item)));
+  byId("no-classes").hidden = taught.length > 0;
+  byId("more-classes").textContent = pretrained ? `and ${pretrained} more classes that it came with` : "";
+}
+
+function makeCard(name) {
+  const card = byId("class-card").content.cloneNode(true).querySelector("li");
+  card.dataset.name = name;
+  card.querySelector("h3").textContent = name;
+  card.querySelector(".teach").hidden = !cameraOnline;
+  card.querySelector(".teach").onclick = () => attempt(async () => teach(name, [await snapshot()]));
+  card.querySelector("input").onchange = (event) => attempt(() => teach(name, [...event.target.files]));
+  card.querySelector(".delete").onclick = () => attempt(() => deleteClass(name));
+  card.ondragover = (event) => { event.preventDefault(); card.classList.add("drop"); };
+  card.ondragleave = () => card.classList.remove("drop");
+  card.ondrop = (event) => {
+    event.preventDefault();
+    card.classList.remove("drop");
+    attempt(() => teach(name, [...event.dataTransfer.files]));
+  };
+  return card;
+}
+
+function updateCard(card, item) {
+  card.querySelector(".count").textContent = item.examples === 1 ? "1 picture" : `${item.examples} pictures`;
+  if (card.dataset.examples !== String(item.examples)) {
+    card.dataset.examples = item.examples;
+    showThumbnails(card, item).catch(() => {});
+  }
+  return card;
+}
+
+async function showThumbnails(card, item) {
+  const page = Math.max(0, Math.ceil(item.examples / THUMBNAILS) - 1);
+  const list = await callJson(`/v1/examples?class=${encodeURIComponent(item.name)}&size=${THUMBNAILS}&page=${page}`);
+  const pictures = await Promise.all(list.items.map(async (example) => {
+    const picture = document.createElement("img");
+    picture.alt = "";
+    picture.src = URL.createObjectURL(await (await call(`/v1/examples/${example.id}/image`)).blob());
+    picture.onload = () => URL.revokeObjectURL(picture.src);
+    return picture;
+  }));
+  card.querySelector(".thumbs").replaceChildren(...pictures);
+}
+
+// One picture a request: the raw body works on every Python, and one bad picture spoils nothing.
+async function teach(name, files) {
+  const refused = [];
+  for (const file of files) {
+    const options = { method: "POST", body: file, headers: { "Content-Type": file.type || "application/octet-stream" } };
+    await call(`/v1/examples?class=${encodeURIComponent(name)}`, options).catch((error) => refused.push(`${file.name || "picture"}: ${error.message}`));
+  }
+  await refresh();
+  if (refused.length) throw new Error(refused.join("; "));
+}
+
+async function deleteClass(name) {
+  if (!window.confirm(`Delete the class “${name}” with all its pictures?`)) return;
+  await call(`/v1/classes/${encodeURIComponent(name)}`, { method: "DELETE" });
+  await refresh();
+}
+
+// ---- what it answers with
+
+async function refreshModel() {
+  const { model, counts } = await callJson("/v1/status");
+  const live = model.version === "live";
+  const unseen = model.unseen.examples ? `; it has not seen ${model.unseen.examples} newer pictures` +
+    (model.unseen.classes.length ? ` and the classes ${model.unseen.classes.join(", ")}` : "") : "";
+  byId("model").textContent = live
+    ? `the live model (${model.head}), which learns with every picture; ${counts.examples} so far`
+    : `version ${model.version} (${model.head}), trained and fixed${unseen}`;
+  byId("live").hidden = live;
+}
+
+async function train() {
+  const headers = { "Content-Type": "application/json" };
+  let job = await callJson("/v1/train", { method: "POST", headers, body: JSON.stringify({ head: "softmax" }) });
+  byId("progress").hidden = false;
+  byId("train").disabled = true;
+  try {
+    while (job.state === "queued" || job.state === "running") {
+      await pause(150);
+      job = await callJson(`/v1/jobs/${job.id}`);
+      byId("progress").value = job.progress;
+      byId("job").textContent = job.metrics.loss === undefined ? job.state : `${job.state}, loss ${job.metrics.loss.toFixed(4)}`;
+    }
+  } finally {
+    byId("progress").hidden = true;
+    byId("train").disabled = false;
+  }
+  byId("job").textContent = job.error ? `${job.state}: ${job.error.detail}` : `version ${job.model.version}: ${job.model.reason}`;
+  await refresh();
+}
+
+async function classifyFile(file) {
+  const headers = { "Content-Type": file.type || "application/octet-stream" };
+  const answer = await callJson("/v1/classify", { method: "POST", body: file, headers });
+  pinnedUntil = Date.now() + 8000;
+  showPicture(file);
+  showAnswer(answer);
+}
+
+byId("add").onsubmit = (event) => {
+  event.preventDefault();
+  attempt(async () => {
+    const body = JSON.stringify({ name: byId("name").value });
+    await call("/v1/classes", { method: "POST", body, headers: { "Content-Type": "application/json" } });
+    byId("name").value = "";
+    await refresh();
+  });
+};
+byId("sign-in").onsubmit = (event) => {
+  event.preventDefault();
+  token = byId("token").value.trim();
+  sessionStorage.setItem("token", token);
+  refresh();
+};
+byId("classify").onchange = (event) => {
+  const file = event.target.files[0];
+  event.target.value = "";
+  if (file) attempt(() => classifyFile(file));
+};
+byId("train").onclick = () => attempt(train);
+byId("live").onclick = () => attempt(async () => {
+  await call("/v1/models/live/activate", { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
+  await refresh();
+});
+
+refresh();
+watch();
+keepPicture();

@@ -1,0 +1,50 @@
+"""Uploaded bytes to what the extractor takes, with limits, and not too many at a time."""
+
+import hashlib
+import threading
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from coral_learn import image
+from coral_learn.extractor import ExtractorInfo
+from coral_learn.image import ImageHeader, ImageLimits
+
+_SMALL_SIDE = 80  # pixels; below it answers are guesses
+
+
+class Picture(NamedTuple):
+    """A decoded picture: its bytes, header and pixels as the model takes them."""
+
+    data: bytes
+    sha256: str
+    header: ImageHeader
+    pixels: np.ndarray
+    decode_ms: float
+
+    @property
+    def warnings(self) -> list:
+        """What is doubtful about it, in words."""
+        if min(self.header.width, self.header.height) < _SMALL_SIDE:
+            return [f"the picture is small: a side has fewer than {_SMALL_SIDE} pixels"]
+        return []
+
+
+class PictureReader:
+    """Decodes pictures; as many at the same time as there are places, so that memory is bounded."""
+
+    def __init__(self, limits: ImageLimits, places: int):
+        self._limits = limits
+        self._places = threading.BoundedSemaphore(places)
+
+    def read(self, data: bytes, extractor: ExtractorInfo) -> Picture:
+        """Decode and prepare a picture for this extractor. Raises `coral_learn.errors.ImageError`."""
+        with self._places:
+            started = time.perf_counter()
+            width, height = extractor.input_width, extractor.input_height
+            header = image.read_header(data, self._limits)
+            rgb = image.decode(data, self._limits, image.decode_side(width, height))
+            pixels = image.fit(rgb, width, height)
+            elapsed = (time.perf_counter() - started) * 1000
+        return Picture(data, hashlib.sha256(data).hexdigest(), header, pixels, elapsed)

@@ -1,0 +1,170 @@
+"""Every setting, in one table: the fields of `Settings`.
+
+A value comes from a flag, else from an environment variable (CORAL_LEARN_PORT for --port), else
+from the configuration file, else it is the default.
+"""
+
+import argparse
+import configparser
+import dataclasses
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional
+
+from coral_learn.errors import DeviceError
+from coral_learn.heads import ImprintingHead
+from coral_learn.runtime.choose import DEVICES, check_device
+from service.errors import SettingsError
+
+PREFIX = "CORAL_LEARN_"
+SECTION = "coral-learn"
+LIVE_HEADS = (ImprintingHead.kind,)
+
+
+def _setting(default: Any, help_text: str, lowest: float = 0, highest: float = 0) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help_text, "range": (lowest, highest)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the daemon is told. `load` makes one."""
+
+    host: str = _setting("127.0.0.1", "address to listen on; any but this machine's own wants a token from clients")
+    port: int = _setting(8080, "TCP port to listen on", 0, 65535)
+    data_dir: str = _setting("", "folder for examples and models (default: where the system keeps a service's data)")
+    camera: str = _setting(
+        "auto", "auto, none, a V4L2 device (path or number), a video file (looped) or a folder of images (looped)"
+    )
+    demo: bool = _setting(False, "show drawn pictures when no camera is connected")
+    model: str = _setting("", "extractor, a .tflite file (default: the bundled EfficientNet-Lite0)")
+    device: str = _setting("auto", f"where the extractor runs: {DEVICES}")
+    threads: int = _setting(0, "threads of the extractor on a CPU, 0 for one a core, at most 4", 0, 64)
+    head: str = _setting("imprinting", f"the live model's head: {', '.join(LIVE_HEADS)}")
+    keep_classes: bool = _setting(False, "keep the model's pre-trained classes beside the taught ones")
+    camera_fps: float = _setting(
+        0.0,
+        "frames a second to take, at most; 0 for the camera's own pace, and one picture a second from a folder",
+        0,
+        240,
+    )
+    max_upload_mb: float = _setting(16.0, "largest request body, in megabytes", 0.1, 256)
+    max_megapixels: float = _setting(25.0, "largest picture, in millions of pixels", 0.1, 200)
+    max_streams: int = _setting(32, "clients that may watch the stream at the same time", 1, 256)
+    extractor_timeout: float = _setting(10.0, "seconds an embedding may take before its process is replaced", 0.1, 600)
+    allowed_hosts: str = _setting("", "further names this daemon is reached by, separated by commas")
+    log_level: str = _setting("info", "debug, info, warning or error")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every setting, and --config, to a command's parser."""
+    parser.add_argument("--config", metavar="FILE", help=f"configuration file (INI, section [{SECTION}])")
+    for field in dataclasses.fields(Settings):
+        flag, help_text = "--" + field.name.replace("_", "-"), field.metadata["help"]
+        if field.type in (bool, "bool"):
+            parser.add_argument(flag, action="store_const", const="true", help=help_text)
+        else:
+            shown = f" (default: {field.default})" if field.default != "" else ""
+            parser.add_argument(flag, metavar="VALUE", help=(help_text + shown).replace("%", "%%"))
+
+
+def load(flags: Mapping[str, Optional[str]], environ: Mapping[str, str], config: Optional[str] = None) -> Settings:
+    """Settings from flags, environment and configuration file, in that order of strength.
+
+    Raises `SettingsError` that lists every mistake.
+    """
+    config = config or environ.get(PREFIX + "CONFIG")
+    layers = [("the configuration file", _read_config(config)), ("the environment", _read_environ(environ))]
+    layers.append(("the command line", {name: value for name, value in flags.items() if value is not None}))
+    fields = {field.name: field for field in dataclasses.fields(Settings)}
+    values: Dict[str, Any] = {}
+    mistakes: List[str] = []
+    for source, layer in layers:
+        for name, text in layer.items():
+            if name not in fields:
+                mistakes.append(f"{source} sets {name!r}, which doesn't exist{_did_you_mean(name, fields)}")
+                continue
+            try:
+                values[name] = _parse(fields[name], text)
+            except ValueError as error:
+                mistakes.append(f"{source} sets {name} to {text!r}: {error}")
+    if mistakes:
+        raise SettingsError("; ".join(mistakes))
+    if not values.get("data_dir"):
+        values["data_dir"] = _default_data_dir(environ)
+    return Settings(**values)
+
+
+def _parse(field, text: str) -> Any:
+    kind = type(field.default)
+    if kind is bool:
+        words = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
+        if text.strip().lower() not in words:
+            raise ValueError("allowed are true and false")
+        return words[text.strip().lower()]
+    if kind is str:
+        return _check_text(field.name, text)
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ValueError(f"a {'whole number' if kind is int else 'number'} is needed") from None
+    lowest, highest = field.metadata["range"]
+    if not lowest <= value <= highest:
+        raise ValueError(f"allowed is {lowest:g} to {highest:g}")
+    return value
+
+
+def _check_text(name: str, text: str) -> str:
+    choices = {"head": LIVE_HEADS, "log_level": ("debug", "info", "warning", "error")}.get(name)
+    if choices and text not in choices:
+        raise ValueError(f"allowed are {', '.join(choices)}")
+    if name == "device":
+        try:
+            check_device(text)
+        except DeviceError as error:
+            raise ValueError(str(error)) from error
+    if "\0" in text:
+        raise ValueError("a NUL character is not allowed")
+    return text
+
+
+def _read_config(path: Optional[str]) -> Dict[str, str]:
+    if not path:
+        return {}
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+        return {name.replace("-", "_"): value for name, value in parser[SECTION].items()}
+    except OSError as error:
+        raise SettingsError(f"the configuration file {path} can't be read: {error.strerror}") from error
+    except KeyError:
+        raise SettingsError(f"the configuration file {path} has no section [{SECTION}]") from None
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise SettingsError(f"the configuration file {path} can't be understood: {error}") from error
+
+
+def _read_environ(environ: Mapping[str, str]) -> Dict[str, str]:
+    names = [name for name in environ if name.startswith(PREFIX) and name != PREFIX + "CONFIG"]
+    return {name[len(PREFIX) :].lower(): environ[name] for name in names}
+
+
+def _did_you_mean(name: str, known) -> str:
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _default_data_dir(environ: Mapping[str, str]) -> str:
+    if environ.get("STATE_DIRECTORY"):  # set by systemd
+        return environ["STATE_DIRECTORY"].split(":")[0]
+    base = environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return str(Path(base) / "coral-learn")

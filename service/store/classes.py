@@ -1,0 +1,94 @@
+"""The table of classes: a number that never changes, and a name that may."""
+
+import sqlite3
+import time
+from typing import Dict, List, NamedTuple, Optional
+
+from service.errors import Conflict, Invalid, NotFound
+from service.store.database import Database
+
+MAX_NAME = 100
+
+
+class StoredClass(NamedTuple):
+    """A class. `examples` counts those stored now."""
+
+    id: int
+    name: str
+    examples: int
+
+
+_SELECT = (
+    "SELECT c.id, c.name, (SELECT COUNT(*) FROM examples e WHERE e.class_id = c.id) AS examples "
+    "FROM classes c {} ORDER BY c.id"
+)
+
+
+def check_name(name) -> str:
+    """Return a class's name without blanks at its ends, or raise `Invalid`.
+
+    Names are data, never paths: any printable text of 1 to 100 characters will do, but no slash,
+    because a name is also a part of an address, and not "." or "..".
+    """
+    if not isinstance(name, str):
+        raise Invalid("a class's name is text", "name", "name_invalid")
+    name = name.strip()
+    if not 1 <= len(name) <= MAX_NAME:
+        raise Invalid(f"a class's name has 1 to {MAX_NAME} characters, got {len(name)}", "name", "name_invalid")
+    if "/" in name or name in (".", "..") or not name.isprintable():
+        raise Invalid("a class's name has no slash and no control characters in it", "name", "name_invalid")
+    return name
+
+
+class Classes:
+    """Reading and changing the table. Changing ones take the connection of an open transaction."""
+
+    def __init__(self, database: Database):
+        self._database = database
+
+    def all(self) -> List[StoredClass]:
+        """Every class, by number."""
+        with self._database.read() as connection:
+            return [StoredClass(*row) for row in connection.execute(_SELECT.format(""))]
+
+    def names(self) -> Dict[int, str]:
+        """The name of every class by its number."""
+        with self._database.read() as connection:
+            return dict(tuple(row) for row in connection.execute("SELECT id, name FROM classes"))
+
+    def find(self, name: str) -> Optional[StoredClass]:
+        """The class of this name, or None."""
+        with self._database.read() as connection:
+            row = connection.execute(_SELECT.format("WHERE c.name = ?"), (name,)).fetchone()
+        return StoredClass(*row) if row else None
+
+    def get(self, name: str) -> StoredClass:
+        """The class of this name. Raises `NotFound`."""
+        found = self.find(name)
+        if found is None:
+            raise NotFound(f"there is no class {name[:MAX_NAME]!r}", "class_not_found")
+        return found
+
+    def create(self, connection: sqlite3.Connection, name: str) -> int:
+        """Add a class and return its number. Raises `Conflict`."""
+        try:
+            cursor = connection.execute("INSERT INTO classes (name, created) VALUES (?, ?)", (name, time.time()))
+        except sqlite3.IntegrityError:
+            raise Conflict(f"there is a class {name!r} already", "class_exists") from None
+        return cursor.lastrowid
+
+    def find_or_create(self, connection: sqlite3.Connection, name: str) -> int:
+        """The number of the class of this name, made when missing."""
+        row = connection.execute("SELECT id FROM classes WHERE name = ?", (name,)).fetchone()
+        return row["id"] if row else self.create(connection, name)
+
+    def rename(self, connection: sqlite3.Connection, number: int, name: str) -> None:
+        """Give a class another name. Raises `Conflict`."""
+        try:
+            connection.execute("UPDATE classes SET name = ? WHERE id = ?", (name, number))
+        except sqlite3.IntegrityError:
+            raise Conflict(f"there is a class {name!r} already", "class_exists") from None
+
+    def delete(self, connection: sqlite3.Connection, number: int) -> None:
+        """Remove a class that has no examples."""
+        connection.execute("DELETE FROM classes WHERE id = ?", (number,))

@@ -1,0 +1,178 @@
+"""The tables of examples and of embeddings.
+
+An example is a picture in a class; an embedding belongs to a picture and the extractor that made it.
+"""
+
+import sqlite3
+import time
+import uuid
+from typing import Iterator, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from service.errors import NotFound
+from service.store.database import Database
+
+
+class StoredExample(NamedTuple):
+    """A labelled picture. Width and height in pixels, as in the file; created in seconds since 1970."""
+
+    id: str
+    class_id: int
+    class_name: str
+    sha256: str
+    format: str
+    width: int
+    height: int
+    bytes: int
+    source: str
+    created: float
+
+
+class NewPicture(NamedTuple):
+    """A picture to store: its facts, and its embedding by one extractor, (D,) float32."""
+
+    sha256: str
+    format: str
+    width: int
+    height: int
+    bytes: int
+    embedding: np.ndarray
+
+
+class Learnt(NamedTuple):
+    """An example as heads see it. embedding : (D,) float32; capture : frames taken together share it."""
+
+    id: str
+    class_id: int
+    embedding: np.ndarray
+    capture: Optional[str]
+
+
+_SELECT = (
+    "SELECT e.id, e.class_id, c.name AS class_name, e.sha256, e.format, e.width, e.height, e.bytes, e.source, "
+    "e.created "
+    "FROM examples e JOIN classes c ON c.id = e.class_id "
+)
+
+
+class Examples:
+    """Reading and changing the tables. Changing ones take the connection of an open transaction."""
+
+    def __init__(self, database: Database):
+        self._database = database
+
+    def page(self, class_name: Optional[str], page: int, size: int) -> Tuple[List[StoredExample], int]:
+        """One page of the examples, oldest first, of one class or of all; and how many there are."""
+        where, values = ("WHERE c.name = ? ", (class_name,)) if class_name is not None else ("", ())
+        with self._database.read() as connection:
+            total = connection.execute(
+                "SELECT COUNT(*) FROM examples e JOIN classes c ON c.id = e.class_id " + where, values
+            ).fetchone()[0]
+            rows = connection.execute(
+                _SELECT + where + "ORDER BY e.created, e.id LIMIT ? OFFSET ?", (*values, size, page * size)
+            ).fetchall()
+        return [StoredExample(*row) for row in rows], total
+
+    def get(self, example: str) -> StoredExample:
+        """The example with this id. Raises `NotFound`."""
+        with self._database.read() as connection:
+            row = connection.execute(_SELECT + "WHERE e.id = ?", (example,)).fetchone()
+        if row is None:
+            raise NotFound(f"there is no example {example[:64]!r}", "example_not_found")
+        return StoredExample(*row)
+
+    def count(self) -> int:
+        """How many examples there are."""
+        with self._database.read() as connection:
+            return connection.execute("SELECT COUNT(*) FROM examples").fetchone()[0]
+
+    def of_picture(self, sha256: str) -> List[StoredExample]:
+        """Every example with this picture."""
+        with self._database.read() as connection:
+            return [StoredExample(*row) for row in connection.execute(_SELECT + "WHERE e.sha256 = ?", (sha256,))]
+
+    def add(
+        self, connection: sqlite3.Connection, class_id: int, picture: NewPicture, source: str, capture: Optional[str]
+    ) -> Tuple[str, bool]:
+        """Add a picture to a class. Returns the example's id and whether it is new there."""
+        row = connection.execute(
+            "SELECT id FROM examples WHERE class_id = ? AND sha256 = ?", (class_id, picture.sha256)
+        ).fetchone()
+        if row:
+            return row["id"], False
+        example = uuid.uuid4().hex
+        facts = (example, class_id, *picture[:5], source, capture, time.time())
+        connection.execute(
+            "INSERT INTO examples (id, class_id, sha256, format, width, height, bytes, source, capture, created) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            facts,
+        )
+        return example, True
+
+    def delete(self, connection: sqlite3.Connection, example: StoredExample) -> bool:
+        """Remove an example; returns whether its picture, too, is no longer used."""
+        connection.execute("DELETE FROM examples WHERE id = ?", (example.id,))
+        used = connection.execute("SELECT 1 FROM examples WHERE sha256 = ?", (example.sha256,)).fetchone()
+        if not used:
+            connection.execute("DELETE FROM embeddings WHERE sha256 = ?", (example.sha256,))
+        return not used
+
+    def of_class(self, connection: sqlite3.Connection, class_id: int) -> List[StoredExample]:
+        """Every example of a class."""
+        return [StoredExample(*row) for row in connection.execute(_SELECT + "WHERE e.class_id = ?", (class_id,))]
+
+    def save_embedding(
+        self, connection: sqlite3.Connection, sha256: str, extractor: str, embedding: np.ndarray
+    ) -> None:
+        """Keep a picture's embedding by an extractor (its digest)."""
+        blob = np.ascontiguousarray(embedding, np.float32).tobytes()
+        connection.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", (sha256, extractor, blob))
+
+    def embedding(self, sha256: str, extractor: str) -> Optional[np.ndarray]:
+        """A picture's embedding by an extractor, (D,) float32, or None."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                "SELECT vector FROM embeddings WHERE sha256 = ? AND extractor = ?", (sha256, extractor)
+            ).fetchone()
+        return np.frombuffer(row["vector"], np.float32) if row else None
+
+    def learnt(self, extractor: str, batch: int = 1000) -> Iterator[Learnt]:
+        """Every example that has an embedding by this extractor, in a fixed order.
+
+        Reads `batch` rows at a time, so that others get their turn; rows must not change meanwhile.
+        """
+        last = ""
+        while True:
+            with self._database.read() as connection:
+                rows = connection.execute(
+                    "SELECT e.id, e.class_id, v.vector, e.capture FROM examples e "
+                    "JOIN embeddings v ON v.sha256 = e.sha256 AND v.extractor = ? "
+                    "WHERE e.id > ? ORDER BY e.id LIMIT ?",
+                    (extractor, last, batch),
+                ).fetchall()
+            for row in rows:
+                yield Learnt(row["id"], row["class_id"], np.frombuffer(row["vector"], np.float32), row["capture"])
+            if len(rows) < batch:
+                return
+            last = rows[-1]["id"]
+
+    def labels(self) -> List[Tuple[str, int]]:
+        """Every example's id with its class's number."""
+        with self._database.read() as connection:
+            return [tuple(row) for row in connection.execute("SELECT id, class_id FROM examples")]
+
+    def without_embedding(self, extractor: str) -> List[str]:
+        """The sha256 of every picture that this extractor has not seen."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT e.sha256 FROM examples e WHERE NOT EXISTS "
+                "(SELECT 1 FROM embeddings v WHERE v.sha256 = e.sha256 AND v.extractor = ?)",
+                (extractor,),
+            )
+            return [row["sha256"] for row in rows]
+
+    def pictures(self) -> set:
+        """The sha256 of every picture that an example uses."""
+        with self._database.read() as connection:
+            return {row["sha256"] for row in connection.execute("SELECT DISTINCT sha256 FROM examples")}

@@ -1,0 +1,105 @@
+"""Files that appear whole or not at all, and are on the disk when the call returns."""
+
+import errno
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Iterator, Set
+
+from service.errors import StoreError, StoreFull
+
+_TEMPORARY = ".part-"
+
+
+class ImageFiles:
+    """Pictures by the sha256 of their bytes, in 256 folders."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        with _translated(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, sha256: str) -> Path:
+        """Where this picture is or would be."""
+        return self._folder / sha256[:2] / sha256
+
+    def save(self, sha256: str, data: bytes) -> None:
+        """Store a picture; nothing to do where it is stored already."""
+        target = self.path(sha256)
+        if not target.exists():
+            publish_file(target, data)
+
+    def read(self, sha256: str) -> bytes:
+        """The stored bytes. Raises `StoreError`."""
+        with _translated(self.path(sha256)):
+            return self.path(sha256).read_bytes()
+
+    def remove(self, sha256: str) -> None:
+        """Remove a picture; it may be gone already."""
+        with _translated(self.path(sha256)), suppress(FileNotFoundError):
+            self.path(sha256).unlink()
+
+    def stored(self) -> Set[str]:
+        """The sha256 of every stored picture."""
+        return {path.name for path in self._folder.glob("??/*") if not path.name.startswith(_TEMPORARY)}
+
+    def remove_leftovers(self) -> int:
+        """Remove what an interrupted `save` left behind; returns how many files."""
+        leftovers = list(self._folder.glob("??/" + _TEMPORARY + "*"))
+        for path in leftovers:
+            path.unlink()
+        return len(leftovers)
+
+
+def publish_file(target: Path, data: bytes) -> None:
+    """Write a file whole: beside its place, then synced, then renamed into it, then the folder synced."""
+    with _translated(target):
+        made = not target.parent.exists()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if made:
+            sync_folder(target.parent.parent)
+        handle, temporary = tempfile.mkstemp(dir=str(target.parent), prefix=_TEMPORARY)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, str(target))
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        sync_folder(target.parent)
+
+
+def publish_folder(source: Path, target: Path) -> None:
+    """Move a finished folder, its files already synced, into its place."""
+    with _translated(target):
+        sync_folder(source)
+        os.rename(str(source), str(target))
+        sync_folder(target.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and what is in it; it may be gone already."""
+    shutil.rmtree(str(folder), ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    handle = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(f"no space left for {path.name}: {error.strerror}") from error
+        raise StoreError(f"{path} can't be used: {error.strerror or error}") from error

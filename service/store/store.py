@@ -1,0 +1,83 @@
+"""The data folder as a whole."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from service.errors import DataFolderInUse, StoreError
+from service.store.classes import Classes
+from service.store.database import Database
+from service.store.examples import Examples
+from service.store.files import ImageFiles
+from service.store.jobs import Jobs
+from service.store.models import Models
+
+
+class Swept(NamedTuple):
+    """What the start-up sweep removed (unused pictures, folders of cut-off jobs) and what it missed (pictures)."""
+
+    orphans: int
+    missing: int
+    folders: int
+
+
+class Store:
+    """Classes, examples, models, jobs and notes in one data folder, held by one process at a time.
+
+    Raises `DataFolderInUse` or `StoreError`.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(str(folder / "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"the data folder {folder} can't be used: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise DataFolderInUse(f"another coral-learn daemon works on the data folder {folder}") from error
+        self.database = Database(database_path(folder))
+        self.classes = Classes(self.database)
+        self.examples = Examples(self.database)
+        self.images = ImageFiles(folder / "images")
+        self.models = Models(self.database, folder / "models")
+        self.jobs = Jobs(self.database)
+
+    def note(self, key: str) -> Optional[str]:
+        """A remembered word, or None."""
+        with self.database.read() as connection:
+            row = connection.execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()
+        return row["value"] if row else None
+
+    def set_note(self, connection, key: str, value: str) -> None:
+        """Remember a word, in an open transaction."""
+        connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+
+    def sweep(self) -> Swept:
+        """Clean up after a crash. Call before anything else writes."""
+        leftovers = self.images.remove_leftovers()
+        used, stored = self.examples.pictures(), self.images.stored()
+        for sha256 in stored - used:
+            self.images.remove(sha256)
+        return Swept(len(stored - used) + leftovers, len(used - stored), self.models.sweep())
+
+    def check_writable(self) -> None:
+        """Raise `StoreError` when nothing can be written."""
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM notes WHERE key = ''")
+
+    def close(self) -> None:
+        """Let the folder go. Safe to call twice."""
+        self.database.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def database_path(folder: Path) -> Path:
+    """The database file of a data folder."""
+    return folder / "coral-learn.sqlite"
