@@ -28,6 +28,7 @@ CoralLearnError
 `-- TrainingError
     |-- TooFewExamples (ValueError)
     |-- OptionError (ValueError)        a training option outside its range
+    |-- TrainingDiverged (ArithmeticError)
     `-- TrainingStopped                 the stop check said so
 """
 
@@ -157,6 +158,10 @@ class TooFewExamples(TrainingError, ValueError):
 
 class OptionError(TrainingError, ValueError):
     """A training option outside its range."""
+
+
+class TrainingDiverged(TrainingError, ArithmeticError):
+    """The weights grew beyond all numbers."""
 
 
 class TrainingStopped(TrainingError):

@@ -7,6 +7,7 @@ and no golden check.
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -119,7 +120,7 @@ class Manifest:
         try:
             with np.load(str(self._folder / file), allow_pickle=False) as arrays:
                 return arrays[key]
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ManifestError(f"{place} of the model {self.name} can't be read: {error}") from error
 
 

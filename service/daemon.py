@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _MEGABYTE = 1024 * 1024
 _MEGAPIXEL = 1000 * 1000
+_DEMO_FPS = 0.4  # slow enough to teach what is shown
 
 
 class Daemon:
@@ -61,7 +62,7 @@ class Daemon:
         limits = ImageLimits(int(settings.max_upload_mb * _MEGABYTE), int(settings.max_megapixels * _MEGAPIXEL))
         pictures = PictureReader(limits, max(2, os.cpu_count() or 2))
         self._watchers = Watchers(settings.max_streams)
-        camera = Camera(_camera_source(settings, folder), settings.camera_fps)
+        camera = _open_camera(settings, folder)
         self._live = LiveLoop(camera, self._extraction, self._learner, self._watchers)
         self._jobs = JobQueue(self._store, self._learner, self._live.tell_model)
         self._reembedding = Reembedding(self._store, self._extraction, pictures, self._learner)
@@ -95,7 +96,8 @@ class Daemon:
     def run(self) -> None:
         """Start every part, answer until SIGTERM or SIGINT, stop every part. Call in the main thread."""
         stops: List[Callable[[], None]] = [self._store.close]
-        signal.signal(signal.SIGTERM, _raise_exit)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
         try:
             for part in (self._extraction, self._jobs, self._live):
                 part.start()
@@ -103,7 +105,7 @@ class Daemon:
             stops.append(self._reembedding.stop)
             systemd.notify("READY=1")
             self._server.run()
-        except (SystemExit, KeyboardInterrupt):
+        except SystemExit:
             pass
         finally:
             systemd.notify("STOPPING=1")
@@ -113,25 +115,27 @@ class Daemon:
                 stop()
             _report_threads()
 
+    def _end(self, *_) -> None:
+        """What a signal does: streams first, because the server waits for its threads."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # once is enough; stopping has its own time limits
+        self._watchers.close()
+        sys.exit(0)
+
     def _on_ready(self, info: ExtractorInfo, model_path: Path) -> None:
         self._learner.adopt(info, model_path)
         self._reembedding.start()
 
 
-def _camera_source(settings: Settings, folder: Path):
+def _open_camera(settings: Settings, folder: Path) -> Camera:
     source = resolve_camera(settings.camera)
     if source is None and settings.demo:
-        return str(draw_demo(folder / "demo"))
-    return source
+        return Camera(str(draw_demo(folder / "demo")), settings.camera_fps or _DEMO_FPS)
+    return Camera(source, settings.camera_fps)
 
 
 def _threads(setting: int) -> int:
     return setting or min(4, os.cpu_count() or 1)
-
-
-def _raise_exit(*_) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; stopping has its own time limits
-    sys.exit(0)
 
 
 def _report_threads() -> None:

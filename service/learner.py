@@ -16,7 +16,7 @@ from coral_learn.classifier import Prediction
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.heads import EmbeddingPipeline, Head, ImprintingHead, IncrementalHead
 from coral_learn.manifest import Manifest
-from service.errors import Conflict, ExtractorUnavailable, StoreError
+from service.errors import Conflict, ExtractorUnavailable, Refused, StoreError
 from service.store import Store
 from service.store.classes import StoredClass
 from service.store.examples import NewPicture, StoredExample
@@ -118,7 +118,7 @@ class Learner:
             return
         try:
             self._put_to_work(self._store.models.get(int(active)))
-        except (Conflict, StoreError) as error:
+        except (Refused, StoreError) as error:
             log.error("model version %s can't answer, the live model does: %s", active, error)
 
     def _put_to_work(self, version: StoredModel) -> None:

@@ -7,6 +7,7 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from service.camera import Camera, Frame
+from service.camera.supervisor import LOST, NONE, ONLINE
 from service.errors import CameraError, ServiceError, TooManyStreams
 from service.extraction import ExtractorSupervisor
 from service.learner import Learner
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 CLASSIFICATION, CAMERA, MODEL = "classification", "camera", "model"
 _JPEG_INTEREST = 5.0  # seconds a picture is made for after somebody asked for one
 _MAX_PICTURES = 15.0  # JPEGs a second, at most
+_JUST_TAKEN = 1.0  # seconds
 
 
 class Event(NamedTuple):
@@ -89,6 +91,7 @@ class LiveLoop:
         self._jpeg: Optional[Frame] = None
         self._wanted_until, self._next_picture = 0.0, 0.0
         self._told: Dict[str, Any] = {}
+        self._newest = 0
         self.frames = 0
 
     def start(self) -> None:
@@ -122,10 +125,14 @@ class LiveLoop:
             return self._jpeg
 
     def _fresh(self, asked: float, after: int) -> bool:
-        return self._jpeg is not None and self._jpeg.number > after and self._jpeg.captured > asked - 1.0
+        """Whether there is a JPEG of the newest frame, or of one just taken, from a camera that is there."""
+        jpeg = self._jpeg
+        if jpeg is None or jpeg.number <= after or self._camera.state.state != ONLINE:
+            return False
+        return jpeg.number == self._newest or jpeg.captured > asked - _JUST_TAKEN
 
     def _gone(self) -> bool:
-        return self._camera.state.state in ("none", "lost") or self._stopping.is_set()
+        return self._camera.state.state in (NONE, LOST) or self._stopping.is_set()
 
     def tell_model(self) -> None:
         """Tell watchers which model answers now."""
@@ -153,6 +160,7 @@ class LiveLoop:
         now = time.monotonic()
         with_jpeg = self._next_picture <= now < self._wanted_until
         frame = self._camera.next(info.input_width, info.input_height, with_jpeg)
+        self._newest = frame.number
         self._tell(CAMERA, self._camera_facts())
         if frame.jpeg is not None:
             self._next_picture = now + 1.0 / _MAX_PICTURES

@@ -68,6 +68,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(flag, metavar="VALUE", help=(help_text + shown).replace("%", "%%"))
 
 
+def markdown_table() -> str:
+    """The settings as the README lists them."""
+    rows = ["| setting | default | what |", "|---|---|---|"]
+    for field in dataclasses.fields(Settings):
+        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+        shown = f"`{default}`" if default != "" else ""
+        rows.append(f"| `{field.name.replace('_', '-')}` | {shown} | {field.metadata['help']} |")
+    return "\n".join(rows)
+
+
 def load(flags: Mapping[str, Optional[str]], environ: Mapping[str, str], config: Optional[str] = None) -> Settings:
     """Settings from flags, environment and configuration file, in that order of strength.
 

@@ -1,8 +1,9 @@
 """An Edge TPU that isn't there, for tests and for trying the service without a board.
 
-It keeps the device's rules: it wants a compiled model (and computes through the plain file
-beside it) and serves one process at a time. Told to, it fails the ways the device fails: `fake:abort=3` ends the process in
-the third run, `fake:hang=3` never returns from it, `fake:fail=3` reports an error.
+It keeps the device's rules: it wants a compiled model, and serves one process at a time. It
+computes through the plain file beside the compiled one. Told to, it fails the ways the device
+fails: `fake:abort=3` ends the process in the third run, `fake:hang=3` never returns from it,
+`fake:fail=3` reports an error.
 """
 
 import os

@@ -4,7 +4,7 @@ from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from coral_learn.errors import OptionError, TooFewExamples, TrainingStopped
+from coral_learn.errors import OptionError, TooFewExamples, TrainingDiverged, TrainingStopped
 from coral_learn.heads.base import softmax
 from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.softmax import SoftmaxHead
@@ -75,7 +75,7 @@ def fit_softmax(
     on_epoch : called after each pass; should_stop : asked before each step
 
     The same examples, options and seed give the same bytes. Raises `TooFewExamples`,
-    `OptionError`, `EmbeddingMismatch`, or `TrainingStopped` when told to stop.
+    `OptionError`, `EmbeddingMismatch`, `TrainingDiverged`, or `TrainingStopped` when told to stop.
     """
     options.checked()
     classes = sorted(set(labels))
@@ -88,7 +88,10 @@ def fit_softmax(
     spread = np.sqrt(pipeline.size)
     inputs = (directions * spread).astype(np.float32)
     targets = np.searchsorted(classes, list(labels))
-    weights, biases = _train(inputs, targets, len(classes), options, on_epoch, should_stop)
+    with np.errstate(over="ignore", invalid="ignore"):  # judged below
+        weights, biases = _train(inputs, targets, len(classes), options, on_epoch, should_stop)
+    if not (np.isfinite(weights).all() and np.isfinite(biases).all()):
+        raise TrainingDiverged(f"training diverged; try a learning rate below {options.learning_rate:g}")
     return SoftmaxHead(pipeline, classes, weights.T * spread, biases)
 
 

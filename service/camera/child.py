@@ -2,7 +2,7 @@
 
 On the channel: each ("next", after, with_jpeg) gets one ("frame", number, captured, pixels, jpeg),
 or ("lost", reason) and the process ends. `pixels` are as the extractor takes them; the JPEG of the
-whole frame is made only when asked for.
+whole frame is made when asked for, and of frames that are few.
 """
 
 import threading
@@ -16,6 +16,7 @@ from service.camera.sources import Source, open_source
 from service.errors import CameraError
 
 _JPEG_QUALITY = 90
+_SLOW = 0.25  # seconds between frames
 
 
 class NewestFrame:
@@ -53,6 +54,7 @@ def run(channel, arguments: Dict[str, Any]) -> None:
     newest = NewestFrame()
     reader = threading.Thread(target=_read_all, args=(arguments, newest), daemon=True)
     reader.start()
+    sent = time.monotonic()
     while True:
         _, after, with_jpeg = channel.recv()
         try:
@@ -61,6 +63,9 @@ def run(channel, arguments: Dict[str, Any]) -> None:
             channel.send(("lost", str(error)))
             return
         pixels = image.fit(frame, arguments["width"], arguments["height"])
+        # From a slow source the next picture may be long in coming: this one may be asked for yet.
+        now, before = time.monotonic(), sent
+        with_jpeg, sent = with_jpeg or now - before > _SLOW, now
         channel.send(("frame", number, captured, pixels, _encode(frame) if with_jpeg else None))
 
 

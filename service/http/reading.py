@@ -13,7 +13,7 @@ MAX_FILES = 200
 MAX_SIZE = 1000
 # Older parsers can be kept busy for minutes by one body (CVE-2023-46136, fixed in 2.3.8); Python 3.7 has
 # no newer one, so it takes raw bodies only.
-_MULTIPART_FIXED = (2, 3, 8)
+MULTIPART_FIXED = (2, 3, 8)
 
 
 class Upload(NamedTuple):
@@ -68,7 +68,7 @@ def uploads() -> List[Upload]:
 
 
 def _parts() -> List[Upload]:
-    if package_version("werkzeug") < _MULTIPART_FIXED:
+    if package_version("werkzeug") < MULTIPART_FIXED:
         raise UnsupportedBody(
             "multipart bodies are not taken here, because the parser for this Python version has a hole that was never "
             "closed; send each picture as the raw body, with its type, for example Content-Type: image/jpeg"

@@ -148,7 +148,7 @@ class JobQueue:
 
     def _publish(self, job: StoredJob, finished: FinishedModel, baseline: Dict[str, Any]) -> None:
         version = self._learner.add_version(job, finished)
-        activated, reason = _decide(job.options["activate"], finished.accuracy, baseline)
+        activated, reason = decide(job.options["activate"], finished.accuracy, baseline)
         if activated:
             self._learner.activate(version)
             if self._on_model is not None:
@@ -201,7 +201,7 @@ class JobQueue:
             self._changed.notify_all()
 
 
-def _decide(activate: str, accuracy: Optional[float], baseline: Dict[str, Any]) -> Tuple[bool, str]:
+def decide(activate: str, accuracy: Optional[float], baseline: Dict[str, Any]) -> Tuple[bool, str]:
     """Whether a new version is to answer, and why."""
     now = f"the model that answers now ({baseline['version']}, {baseline['head']})"
     if activate == "always":

@@ -65,7 +65,16 @@ function scoreBar(prediction) {
   return item;
 }
 
+let shown = null;
+
+// What is taught is the picture that is shown, from the camera or chosen to be classified.
+function remember(picture) {
+  shown = picture;
+  for (const button of document.querySelectorAll(".teach")) button.disabled = !shown;
+}
+
 function showPicture(blob) {
+  remember(blob);
   const picture = byId("picture");
   const old = picture.src;
   picture.src = URL.createObjectURL(blob);
@@ -74,12 +83,10 @@ function showPicture(blob) {
   if (old) URL.revokeObjectURL(old);
 }
 
-const snapshot = async () => (await call("/v1/camera/snapshot.jpg")).blob();
-
 async function keepPicture() {
   for (;;) {
     if (cameraOnline && Date.now() > pinnedUntil && !document.hidden) {
-      await snapshot().then(showPicture).catch(() => {});
+      await call("/v1/camera/snapshot.jpg").then((response) => response.blob()).then(showPicture).catch(() => {});
     }
     await pause(150);
   }
@@ -89,10 +96,10 @@ function showCamera(camera) {
   cameraOnline = camera.state === "online";
   if (!cameraOnline) {
     byId("picture").hidden = true;
+    remember(null);
     byId("no-picture").hidden = false;
     if (camera.state !== "none") byId("no-picture").textContent = `The camera is ${camera.state}: ${camera.reason}.`;
   }
-  for (const button of document.querySelectorAll(".teach")) button.hidden = !cameraOnline;
 }
 
 const handlers = {
@@ -155,8 +162,8 @@ function makeCard(name) {
   const card = byId("class-card").content.cloneNode(true).querySelector("li");
   card.dataset.name = name;
   card.querySelector("h3").textContent = name;
-  card.querySelector(".teach").hidden = !cameraOnline;
-  card.querySelector(".teach").onclick = () => attempt(async () => teach(name, [await snapshot()]));
+  card.querySelector(".teach").disabled = !shown;
+  card.querySelector(".teach").onclick = () => attempt(() => teach(name, [shown]));
   card.querySelector("input").onchange = (event) => attempt(() => teach(name, [...event.target.files]));
   card.querySelector(".delete").onclick = () => attempt(() => deleteClass(name));
   card.ondragover = (event) => { event.preventDefault(); card.classList.add("drop"); };

@@ -126,7 +126,7 @@ def read_head(folder: Path) -> Head:
     try:
         with np.load(str(folder / HEAD_FILE), allow_pickle=False) as arrays:
             return load_head({name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError, KeyError, HeadStateError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, HeadStateError, zipfile.BadZipFile) as error:
         raise StoreError(f"the model in {folder.name} can't be read: {error}") from error
 
 

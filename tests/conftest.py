@@ -1,0 +1,88 @@
+"""What the tests share: where the data are, and pictures made on the spot."""
+
+import os
+import tempfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+TESTS = Path(__file__).resolve().parent
+COLOURS = {
+    "red": (200, 30, 30),
+    "green": (30, 180, 40),
+    "blue": (40, 60, 210),
+    "yellow": (220, 210, 40),
+    "grey": (128, 128, 128),
+}
+
+# Boards are slow, so no example has a deadline; the same examples for everyone who runs the suite.
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_temporary_folder(tmp_path_factory):
+    """A folder for temporary files of this run alone: the fake Edge TPU's lock file is in there.
+
+    Without it two runs of the suite at a time would find the fake device busy.
+    """
+    before = os.environ.get("TMPDIR")
+    tempfile.tempdir = os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("temporary"))
+    yield
+    tempfile.tempdir = None
+    if before is None:
+        del os.environ["TMPDIR"]
+    else:
+        os.environ["TMPDIR"] = before
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real pictures and models beside the repository."""
+    folder = TESTS.parent.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real pictures and models are not there: ../shared/data is absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The folder of the tests' own files, see tests/data/build_tiny.py."""
+    return TESTS / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(data):
+    """A real extractor of 8 kB: 32 x 32 pixels in, 64 values out; its compiled twin lies beside it."""
+    return data / "tiny.tflite"
+
+
+@pytest.fixture(scope="session")
+def make_picture():
+    """make_picture(colour, seed=0, width=64, height=48): RGB, (height, width, 3) uint8, with noise.
+
+    colour : a name of `COLOURS`, or three numbers 0..255
+    """
+
+    def make(colour, seed=0, width=64, height=48):
+        noise = np.random.RandomState(seed).normal(0, 12, (height, width, 3))
+        return (np.array(COLOURS.get(colour, colour)) + noise).clip(0, 255).astype(np.uint8)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def encode():
+    """encode(pixels, format="JPEG", **options): the bytes of a file; pixels as an array or as a Pillow image."""
+
+    def to_bytes(pixels, format="JPEG", **options):
+        file = BytesIO()
+        picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+        picture.save(file, format, **options)
+        return file.getvalue()
+
+    return to_bytes

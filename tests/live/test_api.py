@@ -1,0 +1,309 @@
+"""Classes, examples, jobs, models and status, over HTTP."""
+
+import contextlib
+import json
+import os
+import signal
+from urllib.parse import quote
+
+import pytest
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture
+def taught(tiny_daemon, make_picture, encode):
+    """A daemon that knows three colours, six pictures each."""
+    for colour in COLOURS:
+        for seed in range(6):
+            assert tiny_daemon.teach(colour, encode(make_picture(colour, seed))).status == 201
+    return tiny_daemon
+
+
+def multipart(files, field="file"):
+    """A multipart body of (filename, bytes), and its content type."""
+    boundary = "a-boundary-of-its-own"
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n".encode()
+        + data
+        + b"\r\n"
+        for name, data in files
+    ]
+    return b"".join(parts) + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
+def has_multipart() -> bool:
+    from service.http.reading import MULTIPART_FIXED
+    from service.http.versions import package_version
+
+    return package_version("werkzeug") >= MULTIPART_FIXED
+
+
+def test_nothing_learnt_is_no_error(tiny_daemon, make_picture, encode):
+    """Before the first example the answer is null, not a failure."""
+    answer = tiny_daemon.classify(encode(make_picture("red"))).json
+    assert (answer["class"], answer["score"], answer["predictions"]) == (None, 0.0, [])
+    assert answer["model"] == {"version": "live", "revision": 0, "head": "imprinting"}
+
+
+def test_answer_has_all_that_was_promised(taught, make_picture, encode):
+    """Class, score, ranked predictions, model, device and times; top_k cuts the list, not the scores."""
+    picture = encode(make_picture("green", 50))
+    answer = taught.classify(picture).json
+    assert list(answer) == ["class", "score", "predictions", "model", "device", "timing_ms"]
+    assert answer["class"] == "green"
+    assert answer["predictions"][0]["class"] == "green"
+    assert sum(one["score"] for one in answer["predictions"]) == pytest.approx(1, abs=1e-5)
+    assert set(answer["timing_ms"]) == {"decode", "embed", "head", "total"}
+    reply = taught.ask("POST", "/v1/classify?top_k=1", picture, Content_Type="image/jpeg").json
+    assert reply["predictions"] == answer["predictions"][:1]
+
+
+def test_classes_are_made_listed_renamed_and_deleted(taught, make_picture, encode):
+    """Renaming needs no training; deleting takes the examples along; both are seen in the next answer."""
+    assert taught.post_json("/v1/classes", {"name": "empty"}).status == 201
+    assert taught.post_json("/v1/classes", {"name": "empty"}).json["code"] == "class_exists"
+    listed = taught.get("/v1/classes").json
+    assert [(one["name"], one["examples"]) for one in listed["items"]] == [
+        ("red", 6),
+        ("green", 6),
+        ("blue", 6),
+        ("empty", 0),
+    ]
+    assert (listed["page"], listed["total"]) == (0, 4)
+    assert [one["name"] for one in taught.get("/v1/classes?size=2&page=1").json["items"]] == ["blue", "empty"]
+
+    rename = taught.ask("PATCH", "/v1/classes/red", b'{"name": "crimson red"}', Content_Type="application/json")
+    assert rename.json == {"name": "crimson red", "examples": 6, "pretrained": False}
+    picture = encode(make_picture("red", 50))
+    assert taught.classify(picture).json["class"] == "crimson red"
+    taken = taught.ask("PATCH", "/v1/classes/green", b'{"name": "blue"}', Content_Type="application/json")
+    assert (taken.status, taken.json["code"]) == (409, "class_exists")
+
+    assert taught.delete(f"/v1/classes/{quote('crimson red')}").json["examples"] == 6
+    assert taught.classify(picture).json["class"] in ("green", "blue")
+    assert taught.get("/v1/examples").json["total"] == 12
+
+
+def test_examples_are_listed_shown_and_deleted_exactly(taught, make_picture, encode):
+    """After taking back what was added, the answers are what they were, to the byte."""
+    pictures = [encode(make_picture(colour, 70)) for colour in COLOURS]
+    before = [taught.classify(picture).json["predictions"] for picture in pictures]
+    added = taught.teach("red", encode(make_picture("green", 99))).json["accepted"][0]
+    assert [taught.classify(picture).json["predictions"] for picture in pictures] != before
+
+    facts = taught.get(f"/v1/examples/{added['id']}").json
+    assert (facts["class"], facts["width"], facts["height"], facts["format"]) == ("red", 64, 48, "JPEG")
+    image = taught.get(f"/v1/examples/{added['id']}/image")
+    assert (image.headers["Content-Type"], image.body) == ("image/jpeg", encode(make_picture("green", 99)))
+    assert taught.get("/v1/examples?class=red&size=100").json["total"] == 7
+
+    assert taught.delete(f"/v1/examples/{added['id']}").status == 200
+    assert [taught.classify(picture).json["predictions"] for picture in pictures] == before
+    assert taught.delete(f"/v1/examples/{added['id']}").status == 404
+
+
+def test_same_picture_twice_counts_once(taught, make_picture, encode):
+    """A repeated upload answers with the example that is there; in another class it says so."""
+    picture = encode(make_picture("red", 0))
+    again = taught.teach("red", picture).json
+    assert (again["accepted"][0]["duplicate"], again["class_examples"]) == (True, 6)
+    other = taught.teach("blue", picture).json
+    assert other["accepted"][0]["duplicate"] is False
+    assert any("'red'" in warning for warning in other["accepted"][0]["warnings"])
+
+
+def test_many_files_in_one_request(tiny_daemon, make_picture, encode):
+    """Good ones are accepted and bad ones named, in one answer; all bad is a 4xx with each reason."""
+    if not has_multipart():
+        pytest.skip(
+            "Python 3.7's Werkzeug has no safe multipart parser; test_multipart_is_refused_on_old_parsers covers it"
+        )
+    files = [(f"{seed}.jpg", encode(make_picture("red", seed))) for seed in range(3)]
+    body, kind = multipart([*files, ("notes.txt", b"no picture")])
+    reply = tiny_daemon.ask("POST", "/v1/examples?class=red", body, Content_Type=kind)
+    assert reply.status == 201
+    assert len(reply.json["accepted"]) == 3
+    assert [(one["filename"], one["code"]) for one in reply.json["rejected"]] == [
+        ("notes.txt", "image_format_unsupported")
+    ]
+
+    body, kind = multipart([("a.txt", b"a"), ("b.txt", b"b")])
+    reply = tiny_daemon.ask("POST", "/v1/examples?class=red", body, Content_Type=kind)
+    assert (reply.status, reply.json["code"], len(reply.json["errors"])) == (422, "nothing_accepted", 2)
+    body, kind = multipart(files, "photo")
+    assert tiny_daemon.ask("POST", "/v1/examples?class=red", body, Content_Type=kind).status == 422
+    body, kind = multipart(files[:1])
+    assert tiny_daemon.ask("POST", "/v1/classify", body, Content_Type=kind).json["class"] == "red"
+
+
+def test_multipart_is_refused_on_old_parsers(tiny_daemon, make_picture, encode):
+    """Where the parser has a known hole (Python 3.7) a multipart body gets a 415 that names the raw body."""
+    body, kind = multipart([("a.jpg", encode(make_picture("red")))])
+    reply = tiny_daemon.ask("POST", "/v1/examples?class=red", body, Content_Type=kind)
+    if has_multipart():
+        assert reply.status == 201
+    else:
+        assert reply.status == 415
+        assert "raw body" in reply.json["detail"]
+
+
+def test_training_softmax(taught, make_picture, encode):
+    """202 with a place; progress to the end; a version with held-out accuracy that answers; and back to live."""
+    job = taught.train(head="softmax", activate="if_better", epochs=30)
+    assert (job["state"], job["progress"]) == ("succeeded", 1.0)
+    assert job["metrics"]["held_out_examples"] == 3
+    version = job["model"]["version"]
+    listed = taught.get("/v1/models").json["items"]
+    assert [one["version"] for one in listed] == ["live", version]
+    assert listed[1]["accuracy"] == job["metrics"]["held_out_accuracy"]
+    assert listed[1]["active"] is job["model"]["activated"]
+    report = taught.get(f"/v1/models/{version}/report").json
+    assert report["examples"] == {"all": 18, "trained_before_measuring": 15, "held_out": 3}
+
+    assert taught.post_json(f"/v1/models/{version}/activate", {}).json["model"] == {
+        "version": version,
+        "head": "softmax",
+    }
+    picture = encode(make_picture("blue", 44))
+    assert taught.classify(picture).json["model"] == {"version": version, "head": "softmax"}
+    taught.teach("yellow", encode(make_picture("yellow", 1)))
+    assert taught.get("/v1/status").json["model"]["unseen"] == {"examples": 1, "classes": ["yellow"]}
+    taught.delete("/v1/classes/blue")
+    assert "blue" not in [one["class"] for one in taught.classify(picture).json["predictions"]]
+    assert taught.post_json("/v1/models/live/activate", {}).json["model"]["version"] == "live"
+    assert taught.classify(encode(make_picture("yellow", 2))).json["class"] == "yellow"
+
+
+def test_training_that_can_not_be_done_fails_in_words(tiny_daemon, make_picture, encode):
+    """Softmax on one class: the job fails and says what is needed."""
+    tiny_daemon.teach("red", encode(make_picture("red")))
+    job = tiny_daemon.train(head="softmax")
+    assert job["state"] == "failed"
+    assert "at least 2 classes" in job["error"]["detail"]
+    assert tiny_daemon.get("/v1/status").json["model"]["version"] == "live"
+
+
+def test_worse_version_is_not_activated(taught):
+    """One step of a hopeless learning rate does not replace a model that is right; divergence fails in words."""
+    job = taught.train(head="softmax", epochs=1, learning_rate=10, l2=10, batch_size=1)
+    assert job["state"] == "succeeded", job
+    assert job["metrics"]["held_out_accuracy"] < 1
+    assert job["model"]["activated"] is False
+    assert "is below" in job["model"]["reason"]
+    assert taught.get("/v1/status").json["model"]["version"] == "live"
+
+    job = taught.train(head="softmax", optimizer="sgd", learning_rate=10, l2=10)
+    assert job["state"] == "failed"
+    assert "diverged" in job["error"]["detail"]
+
+
+def test_jobs_are_cancelled_and_queued(taught):
+    """A running job is cancelled by ending its process; the one behind it runs then; an ended one is a 409."""
+    slow = taught.post_json("/v1/train", {"head": "softmax", "epochs": 10000, "batch_size": 1}).json
+    quick = taught.post_json("/v1/train", {"head": "imprinting", "activate": "never"}).json
+    taught.wait_for(lambda: taught.get(f"/v1/jobs/{slow['id']}").json["metrics"], 30, "progress")
+    assert taught.get(f"/v1/jobs/{quick['id']}").json["state"] == "queued"
+    cancelled = taught.delete(f"/v1/jobs/{slow['id']}").json
+    assert cancelled["state"] == "cancelled"
+    done = taught.wait_for(
+        lambda: [job for job in [taught.get(f"/v1/jobs/{quick['id']}").json] if job["state"] == "succeeded"],
+        30,
+        "the second",
+    )
+    assert done[0]["model"]["activated"] is False
+    assert taught.delete(f"/v1/jobs/{slow['id']}").status == 409
+    assert [job["state"] for job in taught.get("/v1/jobs").json["items"]] == ["succeeded", "cancelled"]
+
+
+def test_job_interrupted_by_sigkill_says_so(taught):
+    """A job that ran when the daemon died is interrupted; what waited runs at the next start."""
+    slow = taught.post_json("/v1/train", {"head": "softmax", "epochs": 10000, "batch_size": 1}).json
+    quick = taught.post_json("/v1/train", {"head": "imprinting", "activate": "never"}).json
+    taught.wait_for(lambda: taught.get(f"/v1/jobs/{slow['id']}").json["state"] == "running", 30, "running")
+    taught.kill()
+    taught.start()
+    taught.wait_ready()
+    interrupted = taught.get(f"/v1/jobs/{slow['id']}").json
+    assert (interrupted["state"], interrupted["error"]["code"]) == ("interrupted", "interrupted")
+    taught.wait_for(lambda: taught.get(f"/v1/jobs/{quick['id']}").json["state"] == "succeeded", 30, "the second")
+    assert len(list((taught.data_dir / "models").iterdir())) == 1
+
+
+def test_job_events(taught):
+    """Server-Sent Events of a job, up to its end."""
+    job = taught.post_json("/v1/train", {"head": "softmax", "epochs": 200}).json
+    connection = taught.connect()
+    with contextlib.closing(connection):
+        connection.request("GET", f"/v1/jobs/{job['id']}/events")
+        text = connection.getresponse().read().decode()
+    states = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+    assert states[-1]["state"] == "succeeded"
+    shares = [state["progress"] for state in states]
+    assert shares == sorted(shares)
+
+
+def test_another_model_learns_from_the_stored_pictures(taught, data, make_picture, encode):
+    """Started with another extractor, the daemon embeds what it has anew and answers as before."""
+    taught.stop()
+    taught.command[taught.command.index("--model") + 1] = str(data / "tiny_float32.tflite")
+    taught.start()
+    taught.wait_ready()
+    taught.wait_for(lambda: taught.get("/v1/status").json["extractor"]["to_embed"] == 0, 60, "all embedded")
+    assert [taught.classify(encode(make_picture(colour, 31))).json["class"] for colour in COLOURS] == list(COLOURS)
+
+
+def test_pretrained_classes_are_kept(start_daemon, shared_data):
+    """With --keep-classes the bundled model names ImageNet's classes, and taught ones beside them."""
+    daemon = start_daemon("--keep-classes")
+    assert daemon.get("/v1/classes").json["total"] == 1000
+    picture = shared_data / "imagenet500" / "0022_bald_eagle.jpg"
+    assert daemon.classify(picture.read_bytes()).json["class"] == "bald eagle"
+    refused = daemon.teach("bald eagle", picture.read_bytes())
+    assert (refused.status, refused.json["code"]) == (409, "class_pretrained")
+    assert daemon.delete("/v1/classes/tench").json["code"] == "class_pretrained"
+    objects = shared_data / "objects20" / "kangaroo"
+    daemon.teach("my kangaroo", (objects / "00.jpg").read_bytes())
+    assert daemon.classify((objects / "00.jpg").read_bytes()).json["class"] == "my kangaroo"
+
+
+def test_tokens_on_another_address(start_daemon, tiny_model, make_picture, encode):
+    """Nothing but /healthz and the page without a token; `classify` reads, `manage` may all; the file is 0600."""
+    daemon = start_daemon("--model", str(tiny_model), "--host", "0.0.0.0", ready=False)
+    file = daemon.data_dir / "tokens.json"
+    assert file.stat().st_mode & 0o777 == 0o600
+    tokens = json.loads(file.read_text())
+    assert daemon.get("/healthz").status == 200
+    assert daemon.get("/").status == 200
+    for headers in ({}, {"Authorization": "Bearer nonsense"}, {"X_Api_Key": "é"}):
+        assert daemon.get("/v1/status", **headers).status == 401
+    reads = {"Authorization": f"Bearer {tokens['classify']}"}
+    all_of_it = {"X_Api_Key": tokens["manage"]}
+    daemon.wait_for(lambda: daemon.get("/readyz", **reads).status == 200, 60, "ready")
+    picture = encode(make_picture("red"))
+    assert daemon.ask("POST", "/v1/classify", picture, Content_Type="image/jpeg", **reads).status == 200
+    path = "/v1/examples?class=red"
+    assert daemon.ask("POST", path, picture, Content_Type="image/jpeg", **reads).json["code"] == "scope_too_small"
+    assert daemon.ask("POST", path, picture, Content_Type="image/jpeg", **all_of_it).status == 201
+
+
+def test_stops_cleanly_and_tells_systemd(tmp_path, start_daemon, tiny_model, monkeypatch):
+    """READY=1 once it answers, STOPPING=1 on SIGTERM, exit code 0 with a stream open."""
+    import socket
+
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address)
+        listener.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        daemon = start_daemon("--model", str(tiny_model))
+        assert listener.recv(100) == b"READY=1"
+        connection = daemon.connect()
+        with contextlib.closing(connection):
+            connection.request("GET", "/v1/stream")
+            with contextlib.closing(connection.getresponse()) as response:
+                response.readline()
+                os.kill(daemon.process.pid, signal.SIGTERM)
+                assert listener.recv(100) == b"STOPPING=1"
+                assert daemon.stop() == 0

@@ -1,0 +1,136 @@
+"""What clients send by mistake or in malice: each gets a clear 4xx problem, and the service goes on."""
+
+import json
+import socket
+import zlib
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A valid one-colour PNG of any size, small as a file."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    packer = zlib.compressobj(9)
+    row = b"\0" + bytes(3 * width)
+    rows = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def assert_problem(reply, status: int, code: str) -> None:
+    """The reply is a problem document of this status and code, with all its fields."""
+    assert (reply.status, reply.json["code"]) == (status, code), reply.body
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert {"type", "title", "status", "detail", "code", "request_id"} <= set(reply.json)
+    assert reply.json["status"] == status
+    assert "Traceback" not in reply.body.decode()
+
+
+@pytest.fixture(scope="module")
+def bodies(make_picture, encode):
+    """Bodies that can't be used: bytes, status, code."""
+    jpeg = encode(make_picture("red", 1, 200, 200), "JPEG")
+    huge = png_of(10000, 6000)
+    assert len(huge) < 200_000
+    return {
+        "a text file": (b"root:x:0:0:root:/root:/bin/bash\n" * 20, 415, "image_format_unsupported"),
+        "a truncated JPEG": (jpeg[: len(jpeg) // 2], 400, "image_broken"),
+        "an empty body": (b"", 422, "image_too_small"),
+        "60 megapixels in 100 kB": (huge, 413, "image_too_large"),
+        "a dot": (encode(make_picture("red", 1, 4, 4), "PNG"), 422, "image_too_small"),
+        "a GIF": (encode(make_picture("red", 1), "GIF"), 415, "image_format_unsupported"),
+    }
+
+
+def test_unusable_pictures_are_refused(tiny_daemon, bodies, make_picture, encode):
+    """Each with its own code, for teaching and for classifying; nothing is stored; the next good one is taken."""
+    for what, (data, status, code) in bodies.items():
+        for reply in (tiny_daemon.teach("thing", data), tiny_daemon.classify(data)):
+            assert_problem(reply, status, code), what
+    assert tiny_daemon.get("/v1/classes").json["total"] == 0
+    assert tiny_daemon.teach("thing", encode(make_picture("red"))).status == 201
+
+
+def test_unusable_class_names_are_refused(tiny_daemon, make_picture, encode, tmp_path):
+    """10,000 characters, a path, control characters, nothing: 422, and no file outside of the data folder."""
+    picture = encode(make_picture("red"))
+    for name in ("x" * 10000, "../../etc/passwd", "..", ".", "a/b", "line\nbreak", "nul\0", "   ", ""):
+        assert_problem(tiny_daemon.teach(name, picture), 422, "name_invalid")
+        assert_problem(tiny_daemon.post_json("/v1/classes", {"name": name}), 422, "name_invalid")
+    assert_problem(tiny_daemon.ask("POST", "/v1/examples", picture, Content_Type="image/jpeg"), 422, "class_missing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+def test_unusual_class_names_are_just_names(tiny_daemon, make_picture, encode):
+    """Spaces, quotes, markup, other scripts: taken as they are, and found again by address."""
+    for number, name in enumerate(("hot dog", "Tasse à café", "杯子", "<b>&\"'", "50 %", "?class=x#y", "-rf", "null")):
+        assert tiny_daemon.teach(name, encode(make_picture("blue", number))).json["class"] == name
+        assert tiny_daemon.get(f"/v1/classes/{quote(name, safe='')}").json == {
+            "name": name,
+            "examples": 1,
+            "pretrained": False,
+        }
+
+
+def test_wrong_addresses_and_methods(tiny_daemon):
+    """404 and 405 are problems, too."""
+    assert_problem(tiny_daemon.get("/v1/nothing"), 404, "not_found")
+    assert_problem(tiny_daemon.get("/v1/classify"), 405, "method_not_allowed")
+    assert_problem(tiny_daemon.get("/v1/examples/../../etc/passwd"), 404, "not_found")
+    assert_problem(tiny_daemon.get("/v1/examples/nope"), 404, "example_not_found")
+    assert_problem(tiny_daemon.delete("/v1/classes/nope"), 404, "class_not_found")
+    assert_problem(tiny_daemon.get("/v1/jobs/nope"), 404, "job_not_found")
+    assert_problem(tiny_daemon.get("/v1/models/99"), 404, "model_not_found")
+    assert_problem(tiny_daemon.get("/v1/models/nope"), 404, "model_not_found")
+    assert_problem(tiny_daemon.get("/page/page.py"), 404, "not_found")
+
+
+def test_wrong_values(tiny_daemon, make_picture, encode):
+    """Queries and bodies outside of what is allowed: 422 that names the field."""
+    picture = encode(make_picture("red"))
+    for query in ("top_k=0", "top_k=x", "top_k=100000"):
+        reply = tiny_daemon.ask("POST", f"/v1/classify?{query}", picture, Content_Type="image/jpeg")
+        assert_problem(reply, 422, "invalid")
+        assert reply.json["errors"][0]["field"] == "top_k"
+    for query in ("page=-1", "size=0", "size=100000", "page=x"):
+        assert_problem(tiny_daemon.get(f"/v1/examples?{query}"), 422, "invalid")
+    for body in ({"head": "nope"}, {"epochs": 0}, {"learning_rate": "x"}, {"color": 1}, {"held_out": 2}, {"seed": -1}):
+        reply = tiny_daemon.post_json("/v1/train", body)
+        assert_problem(reply, 422, "invalid")
+        assert reply.json["errors"][0]["field"] == next(iter(body))
+    for raw in (b"{", b"[]", b'"x"', b"\xff"):
+        assert_problem(tiny_daemon.ask("POST", "/v1/train", raw, Content_Type="application/json"), 422, "body_invalid")
+    reply = tiny_daemon.ask("POST", "/v1/classify", b"x", Content_Type="video/mp4")
+    assert_problem(reply, 415, "unsupported_media_type")
+
+
+def test_body_larger_than_allowed(start_daemon, tiny_model):
+    """413 as a problem document, whether the length is just over the limit or far over it."""
+    daemon = start_daemon("--model", str(tiny_model), "--max-upload-mb", "0.2")
+    assert_problem(daemon.classify(bytes(300_000)), 413, "body_too_large")
+
+    address = urlsplit(daemon.url)
+    with socket.create_connection((address.hostname, address.port), timeout=30) as client:
+        client.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n")
+        reply = b""
+        for part in iter(lambda: client.recv(4096), b""):
+            reply += part
+    head, _, body = reply.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413")
+    assert b"application/problem+json" in head
+    assert json.loads(body.decode())["code"] == "body_too_large"
+    assert daemon.get("/healthz").status == 200
+
+
+def test_other_sites_and_other_hosts_are_refused(tiny_daemon):
+    """A page of another origin can't make requests, and a foreign Host name is not answered."""
+    assert_problem(tiny_daemon.get("/v1/status", Origin="http://evil.example"), 403, "origin_not_allowed")
+    assert_problem(tiny_daemon.get("/v1/status", Sec_Fetch_Site="cross-site"), 403, "origin_not_allowed")
+    assert_problem(tiny_daemon.get("/v1/status", Host="evil.example"), 421, "host_not_allowed")
+    own = tiny_daemon.url
+    assert tiny_daemon.get("/v1/status", Origin=own, Sec_Fetch_Site="same-origin").status == 200
+    assert tiny_daemon.get("/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status == 200

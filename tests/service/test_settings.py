@@ -1,0 +1,72 @@
+"""Settings from flags, environment and file; and that the README lists all of them."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from service.errors import SettingsError
+from service.settings import Settings, load, markdown_table
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes a configuration file."""
+
+    def write(text: str) -> str:
+        path = tmp_path / "coral-learn.conf"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_strength_of_the_layers(config):
+    """A flag is stronger than the environment, that is stronger than the file, that is stronger than the default."""
+    path = config("[coral-learn]\nport = 1\nmax-streams = 5\nhead = imprinting\n")
+    settings = load({"port": "3"}, {"CORAL_LEARN_PORT": "2", "CORAL_LEARN_MAX_STREAMS": "6"}, path)
+    assert (settings.port, settings.max_streams, settings.host) == (3, 6, "127.0.0.1")
+    assert load({}, {"CORAL_LEARN_CONFIG": path}).port == 1
+
+
+def test_every_mistake_is_reported_at_once(config):
+    """Unknown names with the nearest known one; values with what is allowed and what came."""
+    path = config("[coral-learn]\nprot = 1\ndemo = maybe\n")
+    with pytest.raises(SettingsError) as caught:
+        load({"port": "99999", "device": "gpu"}, {"CORAL_LEARN_THREADS": "many", "CORAL_LEARN_HEAD": "brain"}, path)
+    text = str(caught.value)
+    for part in ("did you mean port?", "demo", "0 to 65535", "'gpu'", "whole number", "'brain'"):
+        assert part in text
+
+
+@pytest.mark.parametrize("text", ["no section", "[other]\nport = 1\n", "[coral-learn]\nport\n"])
+def test_files_that_can_not_be_understood(config, text):
+    """A SettingsError that names the file."""
+    with pytest.raises(SettingsError, match=r"coral-learn\.conf"):
+        load({}, {}, config(text))
+
+
+def test_missing_file():
+    """A SettingsError, not a stack trace."""
+    with pytest.raises(SettingsError, match="can't be read"):
+        load({}, {}, "/nonexistent/coral-learn.conf")
+
+
+def test_data_folder_follows_the_system():
+    """systemd's state directory, else XDG's data home, else the home folder."""
+    assert load({}, {"STATE_DIRECTORY": "/var/lib/coral-learn"}).data_dir == "/var/lib/coral-learn"
+    assert load({}, {"XDG_DATA_HOME": "/x"}).data_dir == "/x/coral-learn"
+    assert load({"data_dir": "/y"}, {"STATE_DIRECTORY": "/z"}).data_dir == "/y"
+
+
+def test_readme_lists_every_setting():
+    """The table in the README is the one the settings give."""
+    assert markdown_table() in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(field.metadata["help"] for field in dataclasses.fields(Settings))
+
+
+def test_example_configuration_is_valid():
+    """The file that is installed with the unit can be read."""
+    assert load({}, {}, str(ROOT / "systemd" / "coral-learn.conf")).port == 8080

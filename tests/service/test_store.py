@@ -1,0 +1,167 @@
+"""SQLite and files: whole or not at all, and the same after opening again."""
+
+import hashlib
+import os
+
+import numpy as np
+import pytest
+
+from coral_learn.heads import EmbeddingPipeline, ImprintingHead
+from service.errors import Conflict, DataFolderInUse, Invalid, NotFound, StoreError
+from service.store import Store
+from service.store.classes import check_name
+from service.store.database import MIGRATIONS, Database
+from service.store.examples import NewPicture
+from service.store.models import FinishedModel, write_version
+
+EXTRACTOR = "e" * 64
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An open store."""
+    opened = Store(tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+def picture(number: int) -> NewPicture:
+    """A made-up picture with an embedding."""
+    digest = hashlib.sha256(str(number).encode()).hexdigest()
+    return NewPicture(digest, "PNG", 64, 48, 100, np.full(8, number, np.float32))
+
+
+def add(store: Store, name: str, number: int) -> str:
+    """Add a picture to a class; returns the example's id."""
+    new = picture(number)
+    store.images.save(new.sha256, str(number).encode())
+    with store.database.write() as connection:
+        class_id = store.classes.find_or_create(connection, name)
+        example, _ = store.examples.add(connection, class_id, new, "upload", None)
+        store.examples.save_embedding(connection, new.sha256, EXTRACTOR, new.embedding)
+    return example
+
+
+def test_everything_is_there_after_opening_again(tmp_path, store):
+    """Classes, examples, embeddings, pictures and notes."""
+    examples = [add(store, "a", 1), add(store, "a", 2), add(store, "b", 3)]
+    with store.database.write() as connection:
+        store.set_note(connection, "key", "value")
+    store.close()
+
+    again = Store(tmp_path / "data")
+    assert [(one.name, one.examples) for one in again.classes.all()] == [("a", 2), ("b", 1)]
+    assert {one.id for one in again.examples.learnt(EXTRACTOR)} == set(examples)
+    assert again.note("key") == "value"
+    assert again.images.read(picture(3).sha256) == b"3"
+    again.close()
+
+
+def test_a_failing_transaction_changes_nothing(store):
+    """An error in the middle rolls all of it back."""
+    with pytest.raises(Conflict), store.database.write() as connection:
+        store.classes.create(connection, "a")
+        store.classes.create(connection, "a")
+    assert store.classes.all() == []
+
+
+def test_one_daemon_a_folder(tmp_path, store):
+    """The second opener is refused, until the first has closed."""
+    with pytest.raises(DataFolderInUse):
+        Store(tmp_path / "data")
+    store.close()
+    Store(tmp_path / "data").close()
+
+
+def test_embeddings_are_read_in_batches(store):
+    """All of them, whatever the batch size, in the same order."""
+    for number in range(7):
+        add(store, "a", number)
+    every = [one.id for one in store.examples.learnt(EXTRACTOR)]
+    assert len(every) == 7
+    assert all([one.id for one in store.examples.learnt(EXTRACTOR, batch)] == every for batch in (1, 2, 3, 7, 8))
+    assert [one.id for one in store.examples.learnt("another")] == []
+
+
+def test_a_picture_goes_with_its_last_example(store):
+    """`delete` says when nobody uses the picture any more, and its embeddings go then."""
+    first, second = add(store, "a", 1), add(store, "b", 1)
+    sha256 = picture(1).sha256
+    with store.database.write() as connection:
+        assert not store.examples.delete(connection, store.examples.get(first))
+    assert store.examples.embedding(sha256, EXTRACTOR) is not None
+    with store.database.write() as connection:
+        assert store.examples.delete(connection, store.examples.get(second))
+    assert store.examples.embedding(sha256, EXTRACTOR) is None
+    with pytest.raises(NotFound):
+        store.examples.get(first)
+
+
+def test_sweep_removes_what_a_crash_left(store):
+    """Unused pictures, half-written files and cut-off versions go; a missing picture is counted."""
+    add(store, "a", 1)
+    add(store, "a", 2)
+    os.unlink(str(store.images.path(picture(2).sha256)))
+    store.images.save("f" * 64, b"nobody's")
+    (store.images.path("f" * 64).parent / ".part-x").write_bytes(b"half")
+    store.models.unfinished_folder("job").mkdir()
+
+    assert tuple(store.sweep()) == (2, 1, 1)
+    assert store.images.stored() == {picture(1).sha256}
+    assert tuple(store.sweep()) == (0, 1, 0)
+
+
+def test_model_versions(store):
+    """A version gives its head back, and says so when its file was damaged."""
+    head = ImprintingHead(EmbeddingPipeline(8))
+    head.learn_one(np.arange(8), 1)
+    folder = store.models.unfinished_folder("j1")
+    write_version(folder, head, ["x"], {"head": "imprinting"})
+    with store.database.write() as connection:
+        version = store.models.add(connection, "j1", FinishedModel(str(folder), "imprinting", EXTRACTOR, 1, 1, None))
+    model = store.models.get(version)
+    assert not folder.exists()
+    assert store.models.head(model).scores(np.arange(8)) == head.scores(np.arange(8))
+    assert (store.models.taught_with(model), store.models.report(model)) == (["x"], {"head": "imprinting"})
+    assert tuple(store.sweep()) == (0, 0, 0)
+
+    for damaged in (b"", b"PK\x03\x04 damaged", b"x" * 100):
+        (store.models.path(model) / "head.npz").write_bytes(damaged)
+        with pytest.raises(StoreError, match="can't be read"):
+            store.models.head(model)
+
+
+def test_jobs_keep_what_they_are(store):
+    """Options, metrics and errors come back as they went in; unfinished ones are found."""
+    job = store.jobs.add("train", {"head": "softmax", "seed": 3})
+    assert store.jobs.get(job.id) == job
+    running = job._replace(state="running", metrics={"loss": 0.5}, started=1.0)
+    store.jobs.update(running)
+    assert store.jobs.unfinished() == [running]
+    store.jobs.update(running._replace(state="failed", error={"detail": "x"}))
+    assert store.jobs.unfinished() == []
+    assert store.jobs.page(0, 10)[0][0].error == {"detail": "x"}
+
+
+def test_newer_schema_is_refused(tmp_path):
+    """A data folder of a later version is not touched."""
+    path = tmp_path / "db"
+    database = Database(path)
+    with database.write() as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    database.close()
+    with pytest.raises(StoreError, match="newer version"):
+        Database(path)
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a/b", "..", "a\tb", "\u202e"[:0] + "a\x00b", None, 3])
+def test_names_that_are_refused(name):
+    """Invalid, with the field."""
+    with pytest.raises(Invalid) as caught:
+        check_name(name)
+    assert caught.value.field == "name"
+
+
+def test_names_lose_blanks_at_their_ends_only():
+    """Everything else is kept."""
+    assert check_name("  hot  dog ") == "hot  dog"
