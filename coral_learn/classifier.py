@@ -4,6 +4,7 @@ from typing import Any, List, NamedTuple, Optional
 
 import numpy as np
 
+from coral_learn.errors import OptionError
 from coral_learn.extractor import Extractor
 from coral_learn.heads import EmbeddingPipeline, Head, ImprintingHead
 
@@ -45,5 +46,7 @@ class Classifier:
 
 def rank(scores: np.ndarray, classes: List[Any], top_k: Optional[int] = None) -> List[Prediction]:
     """Classes by falling score; equal scores keep the classes' order."""
+    if top_k is not None and top_k < 0:
+        raise OptionError(f"top_k must be 0 or more, got {top_k!r}")
     order = np.argsort(-scores, kind="stable")[:top_k]
     return [Prediction(classes[index], float(scores[index])) for index in order]

@@ -24,6 +24,7 @@ CoralLearnError
 |   |-- EmbeddingMismatch (ValueError)
 |   |-- ClassUnknown (KeyError, ValueError)
 |   |-- ClassPretrained (ValueError)
+|   |-- ClassNameInvalid (TypeError, ValueError)
 |   `-- HeadStateError (ValueError)
 `-- TrainingError
     |-- TooFewExamples (ValueError)
@@ -142,6 +143,10 @@ class ClassUnknown(HeadError, KeyError, ValueError):
 
 class ClassPretrained(HeadError, ValueError):
     """A pre-trained class can't be changed."""
+
+
+class ClassNameInvalid(HeadError, TypeError, ValueError):
+    """A class is named by a whole number or by text, the same sort throughout one head."""
 
 
 class HeadStateError(HeadError, ValueError):

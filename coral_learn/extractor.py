@@ -6,7 +6,7 @@ import numpy as np
 
 from coral_learn import image
 from coral_learn.catalog import bundled_model
-from coral_learn.errors import GoldenCheckFailed, ModelFormatError
+from coral_learn.errors import GoldenCheckFailed, ManifestError, ModelFormatError
 from coral_learn.manifest import Golden, Manifest
 from coral_learn.runtime import Runtime, choose_runtime
 
@@ -49,8 +49,12 @@ class Extractor:
         choice = choose_runtime(model_path or bundled_model(), device, threads)
         self.runtime = choice.runtime
         self.model_path = choice.model_path
-        self.manifest = Manifest.of(choice.model_path)
-        height, width, size = _check_shapes(self.runtime)
+        try:
+            self.manifest = Manifest.of(choice.model_path)
+            height, width, size = _check_shapes(self.runtime, self.manifest)
+        except Exception:
+            self.runtime.close()
+            raise
         self.info = ExtractorInfo(
             self.manifest.name,
             self.manifest.digest,
@@ -102,7 +106,7 @@ class Extractor:
             )
 
 
-def _check_shapes(runtime: Runtime) -> Tuple[int, int, int]:
+def _check_shapes(runtime: Runtime, manifest: Manifest) -> Tuple[int, int, int]:
     shape, output = runtime.input.shape, runtime.output.shape
     if len(shape) != 4 or shape[0] != 1 or shape[3] != 3 or runtime.input.dtype not in ("uint8", "int8", "float32"):
         raise ModelFormatError(
@@ -114,6 +118,8 @@ def _check_shapes(runtime: Runtime) -> Tuple[int, int, int]:
         raise ModelFormatError(
             f"an extractor gives one embedding, shape (1, D) or (1, 1, 1, D); this model gives {output}"
         )
+    if manifest.embedding_size not in (None, size):
+        raise ManifestError(f"{manifest.name} gives {size} values, its manifest says {manifest.embedding_size}")
     return shape[1], shape[2], size
 
 

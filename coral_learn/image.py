@@ -141,8 +141,8 @@ def _draft(image, at_least: int) -> None:
     """Let libjpeg scale while decoding: both sides stay at or above what is asked for."""
     shorter = min(image.size)
     if shorter >= 2 * at_least:
-        factor = at_least / shorter
-        image.draft("RGB", (int(image.width * factor), int(image.height * factor)))
+        width, height = (-(-side * at_least // shorter) for side in image.size)  # rounded up
+        image.draft("RGB", (width, height))
 
 
 def _upright(image):

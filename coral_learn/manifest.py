@@ -15,6 +15,7 @@ import numpy as np
 
 from coral_learn.errors import ManifestError
 
+_MIN_COSINE = 0.99
 _FIELDS = {"name": str, "source": str, "licence": str, "sha256": str, "embedding_size": int}
 
 
@@ -86,16 +87,16 @@ class Manifest:
     @property
     def mean_embedding(self) -> Optional[np.ndarray]:
         """The mean embedding of natural pictures, (D,) float32, or None."""
-        return self._array("mean_embedding") if "mean_embedding" in self._facts else None
+        return self._load(_place(self._facts, "mean_embedding")) if "mean_embedding" in self._facts else None
 
     def pretrained(self) -> Optional[Pretrained]:
         """The pre-trained last layer, or None."""
         facts = self._facts.get("pretrained")
         if facts is None:
             return None
-        names = (self._folder / facts["names"]).read_text(encoding="utf-8").splitlines()
-        weights = self._load(facts["weights"]).astype(np.float32)
-        biases = self._load(facts["biases"]).astype(np.float32)
+        names = self._read_file(facts, "names").decode("utf-8").splitlines()
+        weights = self._load(_place(facts, "weights"))
+        biases = self._load(_place(facts, "biases"))
         if not len(names) == len(weights) == len(biases):
             raise ManifestError(
                 f"the pre-trained layer of {self.name} has {len(names)} names, "
@@ -108,20 +109,29 @@ class Manifest:
         facts = self._facts.get("golden")
         if facts is None:
             return None
-        image = (self._folder / facts["image"]).read_bytes()
-        return Golden(image, self._load(facts["embedding"]).astype(np.float32), float(facts["min_cosine"]))
+        embedding = self._load(_place(facts, "embedding"))
+        return Golden(self._read_file(facts, "image"), embedding, float(facts.get("min_cosine", _MIN_COSINE)))
 
-    def _array(self, field: str) -> np.ndarray:
-        return self._load(self._facts[field]).astype(np.float32)
+    def _read_file(self, facts: Dict[str, Any], field: str) -> bytes:
+        try:
+            return (self._folder / _place(facts, field)).read_bytes()
+        except OSError as error:
+            raise ManifestError(f"{facts[field]} of the model {self.name} can't be read: {error.strerror}") from error
 
     def _load(self, place: str) -> np.ndarray:
-        """An array named as FILE.npz:KEY."""
+        """An array named as FILE.npz:KEY, float32."""
         file, _, key = place.partition(":")
         try:
             with np.load(str(self._folder / file), allow_pickle=False) as arrays:
-                return arrays[key]
+                return arrays[key].astype(np.float32)
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ManifestError(f"{place} of the model {self.name} can't be read: {error}") from error
+
+
+def _place(facts: Dict[str, Any], field: str) -> str:
+    if not isinstance(facts, dict) or not isinstance(facts.get(field), str):
+        raise ManifestError(f"the manifest needs the field {field!r} to name a file")
+    return facts[field]
 
 
 def file_digest(path) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Sequence, Type
 
 import numpy as np
 
-from coral_learn.errors import ClassUnknown, HeadStateError, NothingLearnt
+from coral_learn.errors import ClassNameInvalid, ClassUnknown, HeadStateError, NothingLearnt
 from coral_learn.heads.pipeline import EmbeddingPipeline
 
 State = Dict[str, np.ndarray]
@@ -87,7 +87,7 @@ def load_head(state: State) -> Head:
     try:
         kind = str(state["kind"])
         return _KINDS[kind].from_state(state)
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise HeadStateError(
             "this is not the state of a head (kinds: {}): {}".format(", ".join(sorted(_KINDS)), error)
         ) from error
@@ -103,6 +103,21 @@ def class_unknown(label, classes: Sequence[Any]) -> ClassUnknown:
     """The error for a class the head doesn't have."""
     some = ", ".join(repr(name) for name in list(classes)[:10])
     return ClassUnknown("no class {!r} here; there are {}: {}".format(label, len(classes), some or "none"))
+
+
+def check_label(label, classes: Sequence[Any]):
+    """Return a class's name as a plain int or str, or raise `ClassNameInvalid`.
+
+    classes : those already there; the new one must be of their sort
+    """
+    if isinstance(label, np.integer):
+        label = int(label)
+    sort = int if isinstance(label, int) and not isinstance(label, bool) else str
+    if not isinstance(label, sort) or (sort is str and "\0" in label):
+        raise ClassNameInvalid(f"a class is named by a whole number or by text without NUL, got {label!r}")
+    if classes and not isinstance(classes[0], sort):
+        raise ClassNameInvalid(f"the classes here are named like {classes[0]!r}, got {label!r}")
+    return label
 
 
 def class_array(classes: Sequence[Any]) -> np.ndarray:

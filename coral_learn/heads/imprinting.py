@@ -10,7 +10,7 @@ from typing import Any, List, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import ClassPretrained, EmbeddingMismatch
-from coral_learn.heads.base import IncrementalHead, State, class_array, class_unknown, softmax
+from coral_learn.heads.base import IncrementalHead, State, check_label, class_array, class_unknown, softmax
 from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
 
 # Sums are kept in steps of 2**-40 as whole numbers: adding and taking away is exact in any order,
@@ -56,6 +56,9 @@ class ImprintingHead(IncrementalHead):
             between them) and each is scaled to length 1, so that they compare with imprinted ones.
         """
         rows = check_embeddings(weights, self.pipeline.size).astype(np.float64)
+        if len(rows) != len(labels):
+            raise EmbeddingMismatch(f"{len(rows)} rows of weights with {len(labels)} labels")
+        labels = [check_label(label, self._classes) for label in labels]
         rows = rows - rows.mean(axis=0)
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         for row, label in zip(_to_steps(rows), labels):
@@ -67,6 +70,8 @@ class ImprintingHead(IncrementalHead):
         steps = _to_steps(self.pipeline(embeddings))
         if len(steps) != len(labels):
             raise EmbeddingMismatch(f"{len(steps)} embeddings with {len(labels)} labels")
+        known = self._classes or [labels[0]] if len(labels) else []
+        labels = [check_label(label, known) for label in labels]
         for label in labels:
             self._must_be_teachable(label)
         for label in sorted(set(labels)):
@@ -121,6 +126,8 @@ class ImprintingHead(IncrementalHead):
             raise ValueError(
                 f"sums of shape {head._sums.shape} and counts of shape {head._counts.shape}, expected {shape}"
             )
+        if head._classes != sorted(set(head._classes)):
+            raise ValueError("the classes must be sorted, each of them once")
         head._weights = np.zeros(shape, np.float32)
         for index in range(shape[0]):
             head._refresh(index)
@@ -138,6 +145,7 @@ class ImprintingHead(IncrementalHead):
         return index
 
     def _find(self, label) -> int:
+        label = check_label(label, self._classes)
         index = bisect_left(self._classes, label)
         if index == len(self._classes) or self._classes[index] != label:
             raise class_unknown(label, self._classes)

@@ -20,7 +20,7 @@ class EmbeddingPipeline:
 
     def __init__(self, size: int, mean: Optional[np.ndarray] = None):
         self.size = int(size)
-        self.mean = None if mean is None else check_embeddings(mean, self.size)[0].astype(np.float32)
+        self.mean = None if mean is None else check_embeddings(mean, self.size)[0].astype(np.float32, copy=True)
 
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:
         """(D,) or (N, D) of any float type to (N, D) float64 of length 1 each.
@@ -30,13 +30,14 @@ class EmbeddingPipeline:
         rows = check_embeddings(embeddings, self.size).astype(np.float64)
         if self.mean is not None:
             rows -= self.mean
+        rows /= np.maximum(np.abs(rows).max(axis=1, keepdims=True), _TINY)  # squares must not overflow
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY)
 
     def state(self) -> Dict[str, np.ndarray]:
         """Arrays that `from_state` takes."""
         state = {"pipeline_size": np.array(self.size, np.int64)}
         if self.mean is not None:
-            state["pipeline_mean"] = self.mean
+            state["pipeline_mean"] = self.mean.copy()
         return state
 
     @classmethod
@@ -47,11 +48,13 @@ class EmbeddingPipeline:
 
 def check_embeddings(embeddings, size: int) -> np.ndarray:
     """Return embeddings as (N, size), or say what is wrong with them."""
-    rows = np.atleast_2d(np.asarray(embeddings))
+    try:
+        # Contiguous, so that sums don't depend on how the caller's array lies in memory.
+        rows = np.ascontiguousarray(np.atleast_2d(np.asarray(embeddings)))
+    except ValueError as error:
+        raise EmbeddingMismatch(f"embeddings must all have {size} numbers: {error}") from error
     if rows.ndim != 2 or rows.shape[1] != size or rows.dtype.kind not in "fiu":
-        raise EmbeddingMismatch(
-            f"an embedding has {size} numbers here, got shape {np.asarray(embeddings).shape} and type {rows.dtype}"
-        )
+        raise EmbeddingMismatch(f"an embedding has {size} numbers here, got shape {rows.shape} and type {rows.dtype}")
     if not np.isfinite(rows).all():
         raise EmbeddingMismatch("an embedding holds finite numbers only, this one has NaN or infinity in it")
     return rows

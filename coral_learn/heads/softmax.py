@@ -20,11 +20,13 @@ class SoftmaxHead(Head):
     def __init__(self, pipeline: EmbeddingPipeline, classes: Sequence[Any], weights: np.ndarray, biases: np.ndarray):
         super().__init__(pipeline)
         self._classes = list(classes)
-        self._weights = check_embeddings(weights, pipeline.size).astype(np.float32)
-        self._biases = np.asarray(biases, np.float32)
+        self._weights = check_embeddings(weights, pipeline.size).astype(np.float32, copy=True)
+        self._biases = np.array(biases, np.float32)
         count, weights_shape, biases_shape = len(self._classes), self._weights.shape, self._biases.shape
         if weights_shape != (count, pipeline.size) or biases_shape != (count,):
             raise HeadStateError(f"{count} classes with weights of shape {weights_shape} and biases {biases_shape}")
+        if not np.isfinite(self._biases).all():
+            raise HeadStateError("the biases of a softmax head must be finite numbers")
         if self._classes != sorted(self._classes):
             raise HeadStateError("the classes of a softmax head must be sorted")
 

@@ -58,10 +58,10 @@ class EdgeTpuRuntime(TfliteRuntime):
         self._lock = DeviceLock(device)
         try:
             interpreter, name = _load(model, device)
+            super().__init__(interpreter, name, "edgetpu")
         except Exception:
             self._lock.release()
             raise
-        super().__init__(interpreter, name, "edgetpu")
 
     def close(self) -> None:
         super().close()
@@ -84,8 +84,13 @@ def installed_libedgetpu(status: Path = Path("/var/lib/dpkg/status")) -> Optiona
         text = status.read_text(errors="replace")
     except OSError:
         return None
-    match = re.search(r"^Package: libedgetpu1-\w+\n(?:.+\n)*?Version: (\S+)", text, re.MULTILINE)
-    return match.group(1) if match else None
+    for paragraph in text.split("\n\n"):
+        if (
+            re.search(r"^Package: libedgetpu1-", paragraph, re.MULTILINE)
+            and "\nStatus: install ok installed" in paragraph
+        ):
+            return re.search(r"^Version: (\S+)", paragraph, re.MULTILINE).group(1)
+    return None
 
 
 def check_pair(library: InterpreterLibrary, libedgetpu: Optional[str]) -> None:

@@ -8,7 +8,8 @@ fails: `fake:abort=3` ends the process in the third run, `fake:hang=3` never ret
 
 import os
 import re
-import threading
+import signal
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,12 @@ class FakeEdgeTpuRuntime(Runtime):
         if self._fault == "absent":
             raise DeviceNotFound("the fake Edge TPU was told to be absent")
         twin = _plain_twin(model_path)
-        self._lock = DeviceLock("fake")
-        self._twin = CpuRuntime(twin)
+        self._lock = DeviceLock("fake", Path(tempfile.gettempdir()))
+        try:
+            self._twin = CpuRuntime(twin)
+        except Exception:
+            self._lock.release()
+            raise
         self._runs = 0
         self.name = "fake, through " + self._twin.name
         self.input, self.output = self._twin.input, self._twin.output
@@ -60,7 +65,8 @@ class FakeEdgeTpuRuntime(Runtime):
         if self._fault == "abort":
             os.abort()
         if self._fault == "hang":
-            threading.Event().wait()
+            while True:
+                signal.pause()
         if self._fault == "fail":
             raise InvokeFailed(f"the fake Edge TPU was told to fail in run {self._runs}")
 

@@ -5,37 +5,62 @@ process that opens a USB stick kills the first (google-coral/edgetpu#645). So a 
 held from before the driver is loaded until the model is closed or the process ends.
 """
 
+import contextlib
 import fcntl
 import os
-import re
 import tempfile
 from pathlib import Path
-from typing import Optional
+from typing import List, Optional
 
 from coral_learn.errors import DeviceBusy
+
+_SHARED_BY_ALL_USERS = Path("/run/lock")
 
 
 class DeviceLock:
     """Held from construction to `release`. Raises `DeviceBusy` when another process holds it.
 
-    device : the device's name; each name has its lock, so use one name for one device
+    device : a name with a number (usb:0) is locked alone; one without (usb, or any) may open
+        every device, so it locks all of them
+    folder : of the lock files; where all users' programs find them when not given
     """
 
     def __init__(self, device: str, folder: Optional[Path] = None):
-        name = re.sub(r"\W", "-", device) or "any"
-        self.path = Path(folder or tempfile.gettempdir()) / f"coral-learn-edgetpu-{name}.lock"
+        self._folder = Path(folder or _default_folder())
+        self._files: List[int] = []
+        name, _, number = device.partition(":")
         try:
-            self._file: Optional[int] = os.open(str(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise DeviceBusy(f"the lock file {self.path} of the Edge TPU can't be opened: {error.strerror}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            self._hold("coral-learn-edgetpu.lock", fcntl.LOCK_SH if number else fcntl.LOCK_EX)
+            if number:
+                self._hold(f"coral-learn-edgetpu-{name or 'any'}-{number}.lock", fcntl.LOCK_EX)
+        except DeviceBusy:
             self.release()
-            raise DeviceBusy(f"another process holds the Edge TPU (lock file {self.path})") from error
+            raise
 
     def release(self) -> None:
         """Let the device go. Safe to call twice."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        while self._files:
+            os.close(self._files.pop())
+
+    def _hold(self, name: str, kind: int) -> None:
+        path = self._folder / name
+        try:
+            self._files.append(_open(path))
+        except OSError as error:
+            raise DeviceBusy(f"the lock file {path} of the Edge TPU can't be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(self._files[-1], kind | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DeviceBusy(f"another process holds the Edge TPU (lock file {path})") from error
+
+
+def _default_folder() -> Path:
+    return _SHARED_BY_ALL_USERS if os.access(str(_SHARED_BY_ALL_USERS), os.W_OK) else Path(tempfile.gettempdir())
+
+
+def _open(path: Path) -> int:
+    """Open a lock file, made for all users when missing; reading is enough to lock it."""
+    with contextlib.suppress(FileNotFoundError):
+        # Without O_CREAT, which the kernel refuses for another user's file in a shared folder.
+        return os.open(str(path), os.O_RDONLY | os.O_CLOEXEC)
+    return os.open(str(path), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -84,6 +84,8 @@ class TfliteRuntime(Runtime):
         self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
 
     def invoke(self, stored: np.ndarray) -> np.ndarray:
+        if self._interpreter is None:
+            raise InvokeFailed("the model was closed")
         try:
             self._interpreter.set_tensor(self._input_index, stored)
             self._interpreter.invoke()

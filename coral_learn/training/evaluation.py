@@ -4,6 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from coral_learn.errors import EmbeddingMismatch
 from coral_learn.heads.base import Head
 
 
@@ -30,6 +31,8 @@ class Evaluation(NamedTuple):
 
 def evaluate(head: Head, embeddings: np.ndarray, labels: Sequence[Any]) -> Evaluation:
     """Let a head answer (N, D) embeddings and compare with their N labels."""
+    if len(embeddings) != len(labels):
+        raise EmbeddingMismatch(f"{len(embeddings)} embeddings with {len(labels)} labels")
     if not len(labels):
         return Evaluation(0, None, None, [], [], [])
     given = [head.predict(embedding) for embedding in embeddings]

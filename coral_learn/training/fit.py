@@ -39,17 +39,19 @@ class SoftmaxOptions(NamedTuple):
 
     def checked(self) -> "SoftmaxOptions":
         """Return these options with exact types, or raise `OptionError` for the first wrong one."""
+        exact = {}
         for name, (lowest, highest) in RANGES.items():
             value, whole = getattr(self, name), isinstance(self._field_defaults[name], int)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not lowest <= value <= highest or (whole and value != int(value)):
                 kind = "whole number" if whole else "number"
                 raise OptionError(f"{name} must be a {kind} from {lowest:g} to {highest:g}, got {value!r}")
-        if self.optimizer not in OPTIMIZERS:
+            exact[name] = int(value) if whole else float(value)
+        if not isinstance(self.optimizer, str) or self.optimizer not in OPTIMIZERS:
             raise OptionError("optimizer must be one of {}, got {!r}".format(", ".join(OPTIMIZERS), self.optimizer))
         if not isinstance(self.balance, bool):
             raise OptionError(f"balance must be true or false, got {self.balance!r}")
-        return self
+        return self._replace(**exact)
 
 
 class EpochReport(NamedTuple):
@@ -77,7 +79,7 @@ def fit_softmax(
     The same examples, options and seed give the same bytes. Raises `TooFewExamples`,
     `OptionError`, `EmbeddingMismatch`, `TrainingDiverged`, or `TrainingStopped` when told to stop.
     """
-    options.checked()
+    options = options.checked()
     classes = sorted(set(labels))
     if len(classes) < 2:
         raise TooFewExamples(f"softmax regression needs examples of at least 2 classes, got {len(classes)}")
@@ -90,9 +92,10 @@ def fit_softmax(
     targets = np.searchsorted(classes, list(labels))
     with np.errstate(over="ignore", invalid="ignore"):  # judged below
         weights, biases = _train(inputs, targets, len(classes), options, on_epoch, should_stop)
+        weights = weights.T * np.float32(spread)
     if not (np.isfinite(weights).all() and np.isfinite(biases).all()):
         raise TrainingDiverged(f"training diverged; try a learning rate below {options.learning_rate:g}")
-    return SoftmaxHead(pipeline, classes, weights.T * spread, biases)
+    return SoftmaxHead(pipeline, classes, weights, biases)
 
 
 def loss_and_gradients(

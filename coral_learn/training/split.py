@@ -1,8 +1,11 @@
 """Setting examples aside to measure with."""
 
-from typing import Any, List, NamedTuple, Optional, Sequence
+from collections import Counter
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
+
+from coral_learn.errors import OptionError
 
 
 class Split(NamedTuple):
@@ -17,26 +20,37 @@ def stratified_split(
 ) -> Split:
     """Hold out about `fraction` of each class, at least one example where the class has three or more.
 
-    groups : examples with the same group (frames captured together) stay on one side; None for
-        an example on its own. The same arguments give the same split.
+    fraction : 0..0.5
+    groups : examples with the same group (frames captured together) stay on one side, whatever
+        their classes; None for an example on its own
+
+    Every class keeps at least half of its examples to train on. The same arguments give the same split.
     """
+    if not 0 <= fraction <= 0.5:
+        raise OptionError(f"the fraction to hold out must be from 0 to 0.5, got {fraction!r}")
     random = np.random.RandomState(seed)
+    bundles = _bundles(len(labels), groups)
+    contents = [Counter(labels[index] for index in bundle) for bundle in bundles]
+    sizes, taken = Counter(labels), Counter()
     held_out: List[int] = []
-    for label in sorted(set(labels)):
-        mine = [index for index, other in enumerate(labels) if other == label]
-        bundles = _bundles(mine, groups)
-        wanted = max(1, round(fraction * len(mine))) if len(mine) >= 3 else 0
-        for bundle in (bundles[index] for index in random.permutation(len(bundles))):
-            if len(bundle) <= wanted:
-                held_out.extend(bundle)
-                wanted -= len(bundle)
+    for label in sorted(sizes):
+        wanted = max(1, round(fraction * sizes[label])) if fraction and sizes[label] >= 3 else 0
+        mine = [number for number, content in enumerate(contents) if label in content]
+        for number in (mine[index] for index in random.permutation(len(mine))):
+            content = contents[number]
+            fits = taken[label] + content[label] <= wanted
+            if fits and all(2 * (taken[other] + content[other]) <= sizes[other] for other in content):
+                held_out.extend(bundles[number])
+                taken.update(content)
+                contents[number] = Counter()  # not to be taken twice
     chosen = set(held_out)
     return Split([index for index in range(len(labels)) if index not in chosen], sorted(held_out))
 
 
-def _bundles(indices: List[int], groups: Optional[Sequence[Any]]) -> List[List[int]]:
-    bundles: dict = {}
-    for index in indices:
+def _bundles(count: int, groups: Optional[Sequence[Any]]) -> List[List[int]]:
+    """Indices that stay together."""
+    bundles: Dict[Any, List[int]] = {}
+    for index in range(count):
         group = None if groups is None else groups[index]
         bundles.setdefault(("alone", index) if group is None else ("group", group), []).append(index)
     return list(bundles.values())

@@ -124,7 +124,8 @@ def write_version(folder: Path, head: Head, examples: List[str], report: Dict[st
 def read_head(folder: Path) -> Head:
     """The head in a version's folder. Raises `StoreError`."""
     try:
-        with np.load(str(folder / HEAD_FILE), allow_pickle=False) as arrays:
+        data = io.BytesIO((folder / HEAD_FILE).read_bytes())
+        with np.load(data, allow_pickle=False) as arrays:
             return load_head({name: arrays[name] for name in arrays.files})
     except (OSError, EOFError, ValueError, KeyError, HeadStateError, zipfile.BadZipFile) as error:
         raise StoreError(f"the model in {folder.name} can't be read: {error}") from error

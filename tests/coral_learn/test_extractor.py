@@ -194,7 +194,6 @@ def test_close_twice(tiny_model):
     extractor.close()
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: an extractor that fails after loading keeps the device's lock")
 def test_failing_lets_the_device_go(tiny_model, tmp_path, monkeypatch):
     """An extractor that could not be made doesn't hold its device."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a lock file of its own
@@ -208,7 +207,6 @@ def test_failing_lets_the_device_go(tiny_model, tmp_path, monkeypatch):
     Extractor(tmp_path / "tiny.tflite", "fake").close()
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: the manifest's embedding_size is never compared with the model")
 def test_manifest_of_another_size_is_refused(tiny, tiny_copy):
     """A manifest that says something else than the model is refused."""
     facts = {"name": "tiny", "source": "", "licence": "", "sha256": tiny.info.digest, "embedding_size": 65}

@@ -198,7 +198,6 @@ def test_states_share_nothing_with_the_head(head):
     assert frozen(again) == before
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: EmbeddingPipeline.state gives its own mean away, not a copy")
 def test_taken_mean_is_a_copy():
     """Writing into the mean of a state taken doesn't reach the head."""
     head = imprinting(MEAN)
@@ -208,7 +207,6 @@ def test_taken_mean_is_a_copy():
     assert frozen(head) == before
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: SoftmaxHead keeps the caller's biases, not a copy")
 def test_given_biases_are_copied():
     """Writing into the biases that made a softmax head doesn't reach the head."""
     state = stored(softmax())
@@ -264,7 +262,6 @@ def test_many_equals_one_by_one(learner):
     assert other.scores(rows[0]).tobytes() == learner.scores(rows[0]).tobytes()
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: the norm of a Fortran-ordered batch is summed in another order")
 def test_many_in_another_memory_order():
     """How a batch lies in memory doesn't matter."""
     random = np.random.RandomState(0)
@@ -495,7 +492,6 @@ def test_softmax_parts_must_fit(classes, weights, biases):
         SoftmaxHead(EmbeddingPipeline(SIZE), classes, weights, biases)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: NaN in the biases is let through, all scores are NaN")
 def test_softmax_refuses_nan_biases():
     """A stored layer with NaN in it is refused."""
     with pytest.raises((HeadStateError, EmbeddingMismatch)):

@@ -280,7 +280,6 @@ def test_jpeg_at_a_fraction(size, at_least, decoded, encode, make_picture):
     assert (rgb.shape[1], rgb.shape[0]) == decoded
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: _draft rounds the asked size down, 48 becomes 47")
 @pytest.mark.parametrize(("side", "at_least"), [(188, 48), (1276, 320)])
 def test_jpeg_at_a_fraction_rounds_up(side, at_least, encode, make_picture):
     """Not even by rounding does the shorter side fall below `at_least`."""

@@ -166,7 +166,6 @@ def test_missing_arrays(model, write, arrays, place):
         assert Manifest.of(model).mean_embedding
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: OSError and KeyError escape from what a manifest points to")
 @pytest.mark.parametrize("broken", ["no names file", "no weights field", "no golden picture"])
 def test_what_it_points_to_must_be_there(model, write, arrays, broken):
     """Whatever a manifest points to that can't be read, the error is a `ManifestError`."""
@@ -183,7 +182,6 @@ def test_what_it_points_to_must_be_there(model, write, arrays, broken):
             Manifest.of(model).pretrained()
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: zipfile.BadZipFile escapes")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # numpy leaves a broken .npz open
 def test_cut_arrays(model, write, arrays):
     """Arrays of a file that was cut off can't be read."""

@@ -315,8 +315,13 @@ def test_finds_edge_tpus(tmp_path):
     ("status", "version"),
     [
         ("Package: libedgetpu1-std\nStatus: install ok installed\nSection: misc\nVersion: 16.0\n", "16.0"),
-        ("Package: libedgetpu1-max\nVersion: 16.0TF2.17.1-1\n", "16.0TF2.17.1-1"),
-        ("Package: a\nVersion: 1\n\nPackage: libedgetpu1-std\nVersion: 15\n\nPackage: z\nVersion: 2\n", "15"),
+        ("Package: libedgetpu1-max\nStatus: install ok installed\nVersion: 16.0TF2.17.1-1\n", "16.0TF2.17.1-1"),
+        (
+            "Package: a\nVersion: 1\n\nPackage: libedgetpu1-std\nStatus: install ok installed\nVersion: 15\n\n"
+            "Package: z\nVersion: 2\n",
+            "15",
+        ),
+        ("Package: libedgetpu1-std\nStatus: deinstall ok config-files\nVersion: 16.0\n", None),
         ("Package: libedgetpu-dev\nVersion: 16.0\n", None),
         ("Package: libedgetpu1-std\nStatus: purge ok not-installed\n\nPackage: z\nVersion: 2\n", None),
         ("", None),
@@ -449,16 +454,20 @@ def test_edge_tpu_is_held(compiled):
 
 
 def test_lock_a_device(tmp_path):
-    """Each device name has its lock, which can be let go twice and taken again."""
-    usb, any_device = DeviceLock("usb:0", tmp_path), DeviceLock("", tmp_path)
-    assert usb.path != any_device.path
+    """A numbered device is locked alone, one without a number locks out all; twice let go is fine."""
+    first, second = DeviceLock("usb:0", tmp_path), DeviceLock("usb:1", tmp_path)
+    for taken in ("usb:0", "usb", "", "pci"):
+        with pytest.raises(errors.DeviceBusy):
+            DeviceLock(taken, tmp_path)
+    first.release()
+    first.release()
+    second.release()
+
+    everything = DeviceLock("usb", tmp_path)
     with pytest.raises(errors.DeviceBusy):
         DeviceLock("usb:0", tmp_path)
-    usb.release()
-    usb.release()
-
+    everything.release()
     DeviceLock("usb:0", tmp_path).release()
-    any_device.release()
 
 
 def test_lock_ends_with_the_process(tmp_path):

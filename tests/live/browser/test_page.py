@@ -19,8 +19,8 @@ FLAGS = (
 
 
 @pytest.fixture
-def browser():
-    """A headless Chromium; at the end its console must hold no error."""
+def browser(start_daemon):  # noqa: ARG001
+    """A headless Chromium, gone before the daemons are; at the end its console must hold no error."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("Chromium is not installed: apt-get install chromium chromium-driver")
@@ -55,7 +55,9 @@ def wait(browser):
     from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    waiting = WebDriverWait(browser, 20, poll_frequency=0.1, ignored_exceptions=[WebDriverException, IndexError, StopIteration])
+    waiting = WebDriverWait(
+        browser, 20, poll_frequency=0.1, ignored_exceptions=[WebDriverException, IndexError, StopIteration]
+    )
     return lambda condition: waiting.until(lambda _: condition())
 
 
@@ -107,14 +109,14 @@ def test_add_picture_files_classify_one_and_delete_the_class(
         (tmp_path / f"{seed}.png").write_bytes(encode(make_picture("green", seed), "PNG"))
     (tmp_path / "notes.png").write_bytes(b"no picture")
     browser.get(tiny_daemon.url)
-    card = add_class(find, wait, "<b>leaf</b>")
+    card = add_class(find, wait, "<b>leaf")
     files = [str(tmp_path / name) for name in ("0.png", "notes.png", "1.png")]
     card.find_element("css selector", "input").send_keys("\n".join(files))
     wait(lambda: "2 pictures" in card.text)
     wait(lambda: "notes.png" in find("#message")[0].text)
 
     find("#classify")[0].send_keys(str(tmp_path / "2.png"))
-    wait(lambda: find("#answer")[0].text == "<b>leaf</b>")
+    wait(lambda: find("#answer")[0].text == "<b>leaf")
     assert find("#picture")[0].is_displayed()
 
     card.find_element("css selector", ".delete").click()
