@@ -3,7 +3,8 @@
 import uuid
 from typing import Optional
 
-from flask import Flask, Response, g
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.http import access, camera, classes, classify, examples, health, models, page, problems, stream, training
 from service.http.reading import InMemoryRequest
@@ -24,6 +25,7 @@ def create_app(services: Services) -> Flask:
     app.before_request(_number_request)
     problems.register(app)
     access.register(app, services.access)
+    app.before_request(_check_length)
     for subject in (health, classes, examples, classify, training, models, stream, camera, page):
         app.register_blueprint(subject.blueprint)
     app.after_request(_finish)
@@ -33,6 +35,13 @@ def create_app(services: Services) -> Flask:
 def _number_request() -> Optional[Response]:
     g.request_id = uuid.uuid4().hex[:16]
     return None
+
+
+def _check_length() -> None:
+    """Refuse a body that is too large before it is read; older Werkzeug does so for forms only."""
+    length, largest = request.content_length or 0, current_app.config["MAX_CONTENT_LENGTH"]
+    if length > largest:
+        raise RequestEntityTooLarge(f"the body has {length} bytes, at most {largest} are allowed")
 
 
 def _finish(response: Response) -> Response:

@@ -1,8 +1,12 @@
 """The main job on real pictures, over HTTP against a real process with the bundled model."""
 
+from importlib.util import find_spec
+
 import pytest
 
-TEACH, TEST = range(10), range(10, 30)
+TEST = range(10, 30)
+# The run-time of Python 3.7 takes most of a second a picture on x86.
+many_pictures = pytest.mark.slow if find_spec("ai_edge_litert") is None else pytest.mark.usefixtures("shared_data")
 
 
 @pytest.fixture
@@ -29,6 +33,7 @@ def teach(daemon, names, pictures, numbers) -> None:
             assert daemon.teach(name, data).status == 201
 
 
+@many_pictures
 def test_few_pictures_a_class_are_enough_and_more_can_be_trained(start_daemon, names, pictures):
     """1, then 5 a class by imprinting, then softmax on 10: as accurate as was measured for this model."""
     daemon = start_daemon()
