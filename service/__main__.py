@@ -11,6 +11,7 @@ from typing import List, Optional
 import coral_learn
 from service import settings as settings_table
 from service.errors import ServiceError, SettingsError
+from service.memory import bound_memory
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
 
@@ -53,6 +54,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     from service.daemon import Daemon
 
+    bound_memory()
     daemon = Daemon(settings)
     print(_welcome(daemon), flush=True)
     daemon.run()

@@ -47,7 +47,11 @@ class Database:
         self._write_lock, self._read_lock = threading.RLock(), threading.RLock()
         with _translated():
             self._writer, self._reader = _connect(path), _connect(path)
-        self._migrate()
+        try:
+            self._migrate()
+        except Exception:
+            self.close()
+            raise
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:

@@ -30,17 +30,12 @@ class Store:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._lock = _take(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(str(folder / "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreError(f"the data folder {folder} can't be used: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            self.database = Database(database_path(folder))
+        except Exception:
             os.close(self._lock)
-            raise DataFolderInUse(f"another coral-learn daemon works on the data folder {folder}") from error
-        self.database = Database(database_path(folder))
+            raise
         self.classes = Classes(self.database)
         self.examples = Examples(self.database)
         self.images = ImageFiles(folder / "images")
@@ -76,6 +71,21 @@ class Store:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _take(folder: Path) -> Optional[int]:
+    """The open lock file of a folder, which is made when missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(str(folder / "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"the data folder {folder} can't be used: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise DataFolderInUse(f"another coral-learn daemon works on the data folder {folder}") from error
+    return lock
 
 
 def database_path(folder: Path) -> Path:

@@ -49,9 +49,7 @@ def accuracies(daemon, names, pictures) -> None:
             job = daemon.train(head="softmax", activate="always")
             share = accuracy(daemon, names, pictures)
             seconds = job["finished"] - job["started"]
-            print(
-                f"softmax,    {upto:2d} a class: {share:.4f}   (trained in {seconds:.2f} s, start of its process included)"
-            )
+            print(f"softmax,    {upto:2d} a class: {share:.4f}   (the job took {seconds:.2f} s)")
             daemon.post_json("/v1/models/live/activate", {})
 
 
