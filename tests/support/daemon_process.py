@@ -42,10 +42,14 @@ class RunningDaemon:
         self.process = subprocess.Popen(
             self.command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
         )
-        first = self.process.stdout.readline()
-        found = re.search(r"http://\S+", first)
-        assert found, first + self.process.stdout.read()
-        self.url = found.group(0)
+        found = None
+        for line in iter(self.process.stdout.readline, ""):
+            self.lines.append(line)
+            found = re.search(r"answers at (http://\S+)", line)
+            if found:
+                break
+        assert found, self.log
+        self.url = found.group(1)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
