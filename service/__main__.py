@@ -86,10 +86,15 @@ def _welcome(daemon) -> str:
     if daemon.tokens:
         lines.append(f"  tokens   {folder / 'tokens.json'} (clients on the network need one)")
         header = ' -H "Authorization: Bearer TOKEN"'
+    taught, asked, name, kind = "cat.jpg", "what.jpg", "cat", "jpeg"
+    if daemon.shows_demo:
+        taught, asked = (f"{daemon.camera_source}/{variant}-star.png" for variant in (0, 1))
+        name, kind = "star", "png"
+    send = f'  curl{header} -H "Content-Type: image/{kind}" --data-binary'
     lines += [
         "Teach it, one picture is enough, and ask:",
-        f'  curl{header} -H "Content-Type: image/jpeg" --data-binary @cat.jpg "{address}/v1/examples?class=cat"',
-        f'  curl{header} -H "Content-Type: image/jpeg" --data-binary @what.jpg {address}/v1/classify',
+        f'{send} @{taught} "{address}/v1/examples?class={name}"',
+        f"{send} @{asked} {address}/v1/classify",
     ]
     return "\n".join(lines)
 

@@ -62,8 +62,12 @@ class Daemon:
         limits = ImageLimits(int(settings.max_upload_mb * _MEGABYTE), int(settings.max_megapixels * _MEGAPIXEL))
         pictures = PictureReader(limits, max(2, os.cpu_count() or 2))
         self._watchers = Watchers(settings.max_streams)
-        camera = _open_camera(settings, folder)
-        self._live = LiveLoop(camera, self._extraction, self._learner, self._watchers)
+        source = resolve_camera(settings.camera)
+        self.shows_demo = source is None and settings.demo
+        fps = settings.camera_fps
+        if self.shows_demo:
+            source, fps = str(draw_demo(folder / "demo")), fps or _DEMO_FPS
+        self._live = LiveLoop(Camera(source, fps), self._extraction, self._learner, self._watchers)
         self._jobs = JobQueue(self._store, self._learner, self._live.tell_model)
         self._reembedding = Reembedding(self._store, self._extraction, pictures, self._learner)
         access = Access(settings.host, settings.allowed_hosts, self.tokens)
@@ -125,13 +129,6 @@ class Daemon:
     def _on_ready(self, info: ExtractorInfo, model_path: Path) -> None:
         self._learner.adopt(info, model_path)
         self._reembedding.start()
-
-
-def _open_camera(settings: Settings, folder: Path) -> Camera:
-    source = resolve_camera(settings.camera)
-    if source is None and settings.demo:
-        return Camera(str(draw_demo(folder / "demo")), settings.camera_fps or _DEMO_FPS)
-    return Camera(source, settings.camera_fps)
 
 
 def _threads(setting: int) -> int:

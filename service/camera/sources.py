@@ -135,6 +135,8 @@ def open_source(name: str, fps: float) -> Source:
         return V4l2Source(name)
     if path.is_file():
         return VideoSource(path)
+    if "://" in name:
+        raise CameraError(f"network cameras are not taken yet: {name}")
     raise CameraError(f"there is no camera, video file or folder {name}")
 
 
