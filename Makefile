@@ -36,11 +36,11 @@ $(VENV)/pip:
 	touch $@
 
 $(VENV)/ready: $(VENV)/pip setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 $(VENV)/ready-test: $(VENV)/pip setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
 $(VENV)/ready-lint: $(VENV)/pip

@@ -22,6 +22,7 @@ SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}
 # bicubic alone keeps the sharpness the networks were trained on (see models/README.md).
 _SHARP_SHRINK = 1.5
 _BEFORE_LAST_STEP = 8 / 7
+_REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK")
 
 
 class ImageLimits(NamedTuple):
@@ -51,8 +52,8 @@ def read_header(data: bytes, limits: ImageLimits = ImageLimits()) -> ImageHeader
 def decode(data: bytes, limits: ImageLimits = ImageLimits(), at_least: Optional[int] = None) -> np.ndarray:
     """Decode a picture to RGB, upright by its EXIF rotation, transparency on white.
 
-    at_least : pixels. A JPEG whose shorter side has twice as many or more may be decoded at
-        1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps this many.
+    at_least : pixels. A picture whose shorter side has twice as many or more is brought to a whole
+        fraction of its size, while or right after decoding, that keeps this many.
 
     Returns an array of shape (height, width, 3), uint8. Raises as `read_header` does.
     """
@@ -61,6 +62,7 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits(), at_least: Optional[
     try:
         if at_least:
             _draft(image, at_least)
+            image = _reduce(image, at_least)
         return np.array(_to_rgb(_upright(image)))
     except Exception as error:
         # The decoders raise nearly anything for damaged files, from struct.error to
@@ -143,6 +145,14 @@ def _draft(image, at_least: int) -> None:
     if shorter >= 2 * at_least:
         width, height = (-(-side * at_least // shorter) for side in image.size)  # rounded up
         image.draft("RGB", (width, height))
+
+
+def _reduce(image, at_least: int):
+    """Average a large picture down before it is converted, which takes several copies of it."""
+    factor = min(image.size) // at_least
+    if factor < 2 or image.mode not in _REDUCIBLE:
+        return image
+    return image.reduce(factor)
 
 
 def _upright(image):

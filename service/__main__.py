@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import List, Optional
 
 import coral_learn
+from coral_learn.errors import ModelError
 from service import settings as settings_table
 from service.errors import ServiceError, SettingsError
 from service.memory import bound_memory
@@ -25,7 +26,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return WRONG_USE
     try:
         return parsed.run(parsed)
-    except SettingsError as error:
+    except KeyboardInterrupt:
+        return DONE
+    except (SettingsError, ModelError) as error:
         print(f"coral-learn: {error}", file=sys.stderr)
         return WRONG_USE
     except ServiceError as error:
@@ -84,6 +87,7 @@ def _welcome(daemon) -> str:
     ]
     header = ""
     if daemon.tokens:
+        lines.append(f"  network  {daemon.network_address}")
         lines.append(f"  tokens   {folder / 'tokens.json'} (clients on the network need one)")
         header = ' -H "Authorization: Bearer TOKEN"'
     taught, asked, name, kind = "cat.jpg", "what.jpg", "cat", "jpeg"

@@ -9,6 +9,7 @@ import importlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -18,7 +19,10 @@ from typing import Any, Dict, Optional
 
 from service.errors import ChildError
 
-_START = "from service.children import run_child; run_child()"
+# Without the present folder on the path, which -c puts first: whatever lies there would be imported.
+_START = "import sys; sys.path[:] = [entry for entry in sys.path if entry] + [sys.argv.pop(1)]; "
+_START += "from service.children import run_child; run_child()"
+_SEND_TIMEOUT = 10  # seconds
 _PACKAGES = str(Path(__file__).resolve().parent.parent)
 
 
@@ -31,12 +35,15 @@ class Child:
     """
 
     def __init__(self, target: str, arguments: Dict[str, Any], nice: int = 0):
-        ours, theirs = socket.socketpair()
-        lifeline_read, lifeline = os.pipe()
-        command = [sys.executable, "-c", _START, target, str(theirs.fileno()), str(lifeline_read), str(nice)]
+        try:
+            ours, theirs = socket.socketpair()
+            lifeline_read, lifeline = os.pipe()
+        except OSError as error:
+            raise ChildError(f"no channel for {target}: {error}") from error
+        command = [sys.executable, "-c", _START, _PACKAGES, target, str(theirs.fileno()), str(lifeline_read), str(nice)]
         try:
             self._process = subprocess.Popen(
-                command, pass_fds=(theirs.fileno(), lifeline_read), stdin=subprocess.DEVNULL, env=_environment()
+                command, pass_fds=(theirs.fileno(), lifeline_read), stdin=subprocess.DEVNULL
             )
         except OSError as error:
             ours.close()
@@ -46,8 +53,14 @@ class Child:
             theirs.close()
             os.close(lifeline_read)
         self._lifeline: Optional[int] = lifeline
+        # A child that reads nothing, because it is stopped or stuck, must not stop who writes to it.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_TIMEOUT, 0))
         self.channel = Connection(ours.detach())
-        self.channel.send(arguments)
+        try:
+            self.channel.send(arguments)
+        except OSError as error:
+            self.release()
+            raise ChildError(f"the process for {target} takes nothing: {error}") from error
 
     @property
     def pid(self) -> int:
@@ -111,8 +124,3 @@ def run_child() -> None:
 def _die_with_parent(lifeline: int) -> None:
     os.read(lifeline, 1)
     os._exit(1)
-
-
-def _environment() -> Dict[str, str]:
-    path = os.pathsep.join([_PACKAGES] + [entry for entry in [os.environ.get("PYTHONPATH")] if entry])
-    return dict(os.environ, PYTHONPATH=path)

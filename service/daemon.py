@@ -3,13 +3,15 @@
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable, List, Optional
 
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import ImageLimits
+from coral_learn.runtime.tflite import read_model
 from service import systemd
 from service.camera import Camera
 from service.camera.sources import resolve_camera
@@ -37,10 +39,12 @@ _DEMO_FPS = 0.4  # slow enough to teach what is shown
 class Daemon:
     """All parts of one daemon. `run` answers until it is told to stop.
 
-    Raises `ServiceError` when the data folder or the port can't be had.
+    Raises `ServiceError` when the data folder or the port can't be had, `ModelError` without a model.
     """
 
     def __init__(self, settings: Settings):
+        if settings.model:
+            read_model(settings.model)
         self._listener = listen(settings.host, settings.port)
         self.settings, folder = settings, Path(settings.data_dir).expanduser()
         try:
@@ -63,7 +67,7 @@ class Daemon:
         pictures = PictureReader(limits, max(2, os.cpu_count() or 2))
         self._watchers = Watchers(settings.max_streams)
         source = resolve_camera(settings.camera)
-        self.shows_demo = source is None and settings.demo
+        self.shows_demo = settings.demo and settings.camera == "auto" and source is None
         fps = settings.camera_fps
         if self.shows_demo:
             source, fps = str(draw_demo(folder / "demo")), fps or _DEMO_FPS
@@ -83,7 +87,9 @@ class Daemon:
             self._watchers,
             self._reembedding,
         )
-        self._server = create_server(create_app(services), self._listener, settings.max_upload_mb, settings.max_streams)
+        self._server = create_server(
+            create_app(services), access, self._listener, settings.max_upload_mb, settings.max_streams
+        )
 
     @property
     def address(self) -> str:
@@ -91,6 +97,13 @@ class Daemon:
         host, port = self._listener.getsockname()[:2]
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         return f"http://{host}:{port}"
+
+    @property
+    def network_address(self) -> Optional[str]:
+        """Where others on the network find it, None where it listens for this machine only."""
+        if is_loopback(self.settings.host):
+            return None
+        return f"http://{socket.gethostname()}:{self._listener.getsockname()[1]}"
 
     @property
     def camera_source(self):
@@ -120,10 +133,11 @@ class Daemon:
             _report_threads()
 
     def _end(self, *_) -> None:
-        """What a signal does: streams first, because the server waits for its threads."""
+        """What a signal does: first let go who waits, because the server waits for its threads."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # once is enough; stopping has its own time limits
         self._watchers.close()
+        self._extraction.interrupt()
         sys.exit(0)
 
     def _on_ready(self, info: ExtractorInfo, model_path: Path) -> None:

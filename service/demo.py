@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from service.store.files import make_folder
+
 THINGS = ("ball", "cup", "star")
 _VARIANTS = 8
 _SIDE = 256
@@ -13,7 +15,7 @@ def draw_demo(folder: Path) -> Path:
     """Draw the pictures into a folder, THING-N.png, unless they are there. Returns the folder."""
     import cv2
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for variant in range(_VARIANTS):
         for thing in THINGS:
             path = folder / f"{variant}-{thing}.png"

@@ -14,6 +14,7 @@ ServiceError
 |-- Unavailable (RuntimeError)        try again later
 |   |-- ExtractorUnavailable
 |   |-- ExtractorBusy
+|   |-- ExtractorFailed
 |   `-- TooManyStreams
 |-- CameraError (RuntimeError)        a source can't be opened or stopped delivering
 `-- PortUnusable (OSError)            the address can't be listened on
@@ -114,6 +115,12 @@ class ExtractorBusy(Unavailable):
     """More requests wait for the extractor than are allowed to."""
 
     code = "extractor_busy"
+
+
+class ExtractorFailed(Unavailable):
+    """The extractor failed on this very picture, more than once."""
+
+    code = "extractor_failed"
 
 
 class TooManyStreams(Unavailable):

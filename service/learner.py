@@ -8,7 +8,7 @@ by number, so renaming one costs nothing; a pre-trained class i has the number -
 import logging
 import threading
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
@@ -93,6 +93,7 @@ class Learner:
             live = self._build_live(info, self._store.note(_LIVE_HEAD) or self._default_head)
             with self._heads:
                 self._live, self.extractor = live, info
+                self._version = self._version_head = None
                 self._revision = int(self._store.note(_REVISION) or 0)
             self._restore_version()
             log.info("live model ready: %d classes, revision %d", len(live.classes), self._revision)
@@ -117,14 +118,18 @@ class Learner:
         if active == LIVE:
             return
         try:
-            self._put_to_work(self._store.models.get(int(active)))
+            self._put_to_work(*self._load(int(active)))
         except (Refused, StoreError) as error:
             log.error("model version %s can't answer, the live model does: %s", active, error)
 
-    def _put_to_work(self, version: StoredModel) -> None:
+    def _load(self, number: int) -> Tuple[StoredModel, Head, Set[str]]:
+        """A version, its head and what it was taught. Raises `NotFound`, `Conflict`, `StoreError`."""
+        version = self._store.models.get(number)
         if version.extractor != self.extractor.digest:
-            raise Conflict(f"version {version.version} was trained with another extractor", "other_extractor")
-        head, seen = self._store.models.head(version), set(self._store.models.taught_with(version))
+            raise Conflict(f"version {number} was trained with another extractor", "other_extractor")
+        return version, self._store.models.head(version), set(self._store.models.taught_with(version))
+
+    def _put_to_work(self, version: StoredModel, head: Head, seen: Set[str]) -> None:
         with self._heads:
             self._version, self._version_head, self._seen = version, head, seen
 
@@ -167,6 +172,11 @@ class Learner:
         self.must_have_extractor()
         return self._live.pipeline
 
+    def class_name(self, number: int) -> str:
+        """The name of a class by its number, as reports of versions hold it."""
+        with self._heads:
+            return self._names.get(number, f"deleted class {number}")
+
     def live_facts(self) -> Dict[str, Any]:
         """The live model, answering or not: revision, head, and how many classes it was taught."""
         with self._heads:
@@ -204,9 +214,8 @@ class Learner:
     def rename_class(self, name: str, new_name: str) -> StoredClass:
         """Give a class another name; the model stays as it is. Raises `NotFound`, `Conflict`."""
         with self._changes:
-            self._must_not_be_pretrained(name)
+            stored = self._find(name)
             self._must_not_be_pretrained(new_name)
-            stored = self._store.classes.get(name)
             with self._store.database.write() as connection:
                 self._store.classes.rename(connection, stored.id, new_name)
             self._know(stored.id, new_name)
@@ -215,8 +224,7 @@ class Learner:
     def delete_class(self, name: str) -> int:
         """Remove a class with its examples; returns how many. Raises `NotFound`, `Conflict`."""
         with self._changes:
-            self._must_not_be_pretrained(name)
-            stored = self._store.classes.get(name)
+            stored = self._find(name)
             with self._store.database.write() as connection:
                 examples = self._store.examples.of_class(connection, stored.id)
                 unused = [one.sha256 for one in examples if self._store.examples.delete(connection, one)]
@@ -246,8 +254,13 @@ class Learner:
                 self._store.images.save(picture.sha256, content)
             with self._store.database.write() as connection:
                 class_id = self._store.classes.find_or_create(connection, name)
-                added = []
+                added, overdue = [], []
                 for picture in pictures:
+                    if self._store.examples.embedding(picture.sha256, extractor.digest) is None:
+                        # Older examples of this picture wait to be embedded anew; this does it for them.
+                        overdue += [
+                            (picture.embedding, one.class_id) for one in self._store.examples.of_picture(picture.sha256)
+                        ]
                     example, new = self._store.examples.add(connection, class_id, picture, source, capture)
                     self._store.examples.save_embedding(connection, picture.sha256, extractor.digest, picture.embedding)
                     added.append(Added(example, new))
@@ -258,6 +271,8 @@ class Learner:
                 for picture, one in zip(pictures, added):
                     if one.new:
                         self._live.learn_one(picture.embedding, class_id)
+                for embedding, number in overdue:
+                    self._live.learn_one(embedding, number)
         return added
 
     def delete_example(self, example_id: str) -> StoredExample:
@@ -297,10 +312,10 @@ class Learner:
         """Let a numbered version answer from now on. Raises `NotFound`, `Conflict`, `StoreError`."""
         self.must_have_extractor()
         with self._changes:
-            stored = self._store.models.get(version)
-            self._put_to_work(stored)
+            loaded = self._load(version)
             with self._store.database.write() as connection:
                 self._store.set_note(connection, _ACTIVE, str(version))
+            self._put_to_work(*loaded)
 
     def activate_live(self, head: Optional[str] = None) -> None:
         """Let the live model answer again, with another kind of head where one is given."""
@@ -334,6 +349,13 @@ class Learner:
             raise Conflict(
                 f"{name!r} is a pre-trained class and can't be changed; choose another name", "class_pretrained"
             )
+
+    def _find(self, name: str) -> StoredClass:
+        """A taught class. Raises `NotFound`, or `Conflict` for a pre-trained one."""
+        found = self._store.classes.find(name)
+        if found is None:
+            self._must_not_be_pretrained(name)
+        return found or self._store.classes.get(name)
 
     def _know(self, number: int, name: str) -> None:
         with self._heads:

@@ -90,6 +90,7 @@ class LiveLoop:
         self._picture = threading.Condition()
         self._jpeg: Optional[Frame] = None
         self._wanted_until, self._next_picture = 0.0, 0.0
+        self._telling = threading.RLock()
         self._told: Dict[str, Any] = {}
         self._newest = 0
         self.frames = 0
@@ -136,7 +137,8 @@ class LiveLoop:
 
     def tell_model(self) -> None:
         """Tell watchers which model answers now."""
-        self._tell(MODEL, self._learner.model)
+        with self._telling:  # asked for inside, so that an older answer can't be the last one told
+            self._tell(MODEL, self._learner.model)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -148,6 +150,9 @@ class LiveLoop:
             except ServiceError as error:
                 log.debug("a frame was not classified: %s", error)
                 self._stopping.wait(0.2)
+            except Exception:
+                log.exception("a frame was not classified")
+                self._stopping.wait(1.0)
             self._tell(CAMERA, self._camera_facts())
         self._camera.close()
 
@@ -176,7 +181,7 @@ class LiveLoop:
         answer = self._learner.classify(embedded.embedding, self._top_k)
         ended = time.perf_counter()
         self.frames += 1
-        self._tell(MODEL, answer.model)
+        self.tell_model()
         self._watchers.publish(
             CLASSIFICATION,
             {
@@ -198,6 +203,7 @@ class LiveLoop:
 
     def _tell(self, kind: str, facts: Dict[str, Any]) -> None:
         """Publish facts when they have changed."""
-        if self._told.get(kind) != facts:
-            self._told[kind] = facts
-            self._watchers.publish(kind, facts)
+        with self._telling:
+            if self._told.get(kind) != facts:
+                self._told[kind] = facts
+                self._watchers.publish(kind, facts)

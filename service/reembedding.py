@@ -8,7 +8,7 @@ import threading
 from typing import List, Optional
 
 from coral_learn.errors import ImageError
-from service.errors import ServiceError, Unavailable
+from service.errors import ExtractorFailed, Refused, StoreError, Unavailable
 from service.extraction import ExtractorSupervisor
 from service.learner import Learner
 from service.pictures import PictureReader
@@ -56,8 +56,8 @@ class Reembedding:
         try:
             picture = self._pictures.read(self._store.images.read(sha256), self._learner.extractor)
             self._learner.add_missing_embedding(sha256, self._extraction.embed(picture.pixels).embedding)
+        except (ImageError, Refused, StoreError, ExtractorFailed) as error:
+            log.error("the stored picture %s can't be embedded: %s", sha256[:12], error)
         except Unavailable:
             return False
-        except (ImageError, ServiceError) as error:
-            log.error("the stored picture %s can't be embedded: %s", sha256[:12], error)
         return True

@@ -47,6 +47,7 @@ class Camera:
 
     def __init__(self, source: Optional[str], fps: float):
         self._arguments = {"source": source, "fps": fps}
+        self._patience = max(_FRAME_TIMEOUT, 2.0 / fps + 5.0) if fps else _FRAME_TIMEOUT
         self._child: Optional[Child] = None
         self._failures = 0
         self._last, self._before = 0, 0
@@ -58,7 +59,7 @@ class Camera:
         """The next frame, its pixels made for an input of this size. Raises `CameraError` when it was lost."""
         if self._child is None:
             self._start(width, height)
-        timeout = _FRAME_TIMEOUT if self.state.state == ONLINE else _OPEN_TIMEOUT
+        timeout = self._patience if self.state.state == ONLINE else _OPEN_TIMEOUT
         try:
             self._child.channel.send(("next", self._last, with_jpeg))
             message = self._receive(timeout)

@@ -18,7 +18,7 @@ import numpy as np
 
 from coral_learn.extractor import ExtractorInfo
 from service.children import Child
-from service.errors import ChildError, ExtractorBusy, ExtractorUnavailable
+from service.errors import ChildError, ExtractorBusy, ExtractorFailed, ExtractorUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +83,16 @@ class ExtractorSupervisor:
         """Start the thread, which starts the process."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the process and the thread, whatever they do."""
+    def interrupt(self) -> None:
+        """Begin to stop: the process ends, and who waits for an answer is refused."""
         self._stopping.set()
         child = self._child
         if child is not None:
             child.kill()
+
+    def stop(self) -> None:
+        """End the process and the thread, whatever they do."""
+        self.interrupt()
         self._thread.join(10.0)
 
     @property
@@ -155,6 +159,7 @@ class ExtractorSupervisor:
             self._answer(request)
 
     def _answer(self, request: _Request) -> None:
+        lost = 0
         for _ in range(TRIES):
             if self._child is None and not self._start_child():
                 break
@@ -163,9 +168,11 @@ class ExtractorSupervisor:
                 request.answer.set_result(answer)
                 return
             if answer is not None:
-                request.answer.set_exception(ExtractorUnavailable(f"the extractor failed: {answer}"))
+                request.answer.set_exception(ExtractorFailed(f"the extractor failed: {answer}"))
                 return
-        request.answer.set_exception(self._unavailable())
+            lost += 1
+        failed = ExtractorFailed("the extractor was lost on this picture, more than once")
+        request.answer.set_exception(failed if lost == TRIES else self._unavailable())
 
     def _ask(self, pixels: np.ndarray) -> Union[Embedded, str, None]:
         """One exchange with the process: an embedding, its complaint, or None when it was lost."""
@@ -188,8 +195,10 @@ class ExtractorSupervisor:
         """Start a process and wait until it has loaded the model. False when it did not."""
         if self._stopping.wait(PAUSES[min(max(self._failures - 1, 0), len(PAUSES) - 1)]):
             return False
-        if self.health.state != LOST:
-            self.health = Health(STARTING, "the extractor is being loaded", self.health.starts + 1)
+        state, reason, starts = self.health
+        if state != LOST:
+            state, reason = STARTING, "the extractor is being loaded"
+        self.health = Health(state, reason, starts + 1)
         try:
             self._child = Child(_TARGET, self._arguments)
             kind, facts, text = self._first_message(self._child)

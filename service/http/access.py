@@ -9,7 +9,6 @@ a Host name that isn't ours (DNS rebinding).
 import hmac
 import ipaddress
 import json
-import os
 import secrets
 import socket
 from pathlib import Path
@@ -19,10 +18,13 @@ from flask import Flask, Request, Response, request
 
 from service.errors import StoreError
 from service.http.problems import problem
+from service.store.files import publish_file
 
 CLASSIFY, MANAGE = "classify", "manage"
+TOKEN_HINT = "send the token as 'Authorization: Bearer TOKEN' or 'X-Api-Key: TOKEN'"
 TOKEN_FILE = "tokens.json"
 _OPEN = ("/healthz",)
+_SHORTEST = 16  # characters of a token
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -58,7 +60,7 @@ class Access:
         foreign = origin is not None and origin.partition("://")[2] != asked.headers.get("Host", "")
         if not foreign and asked.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
             # Following a link from elsewhere to the page is fine; anything else another site does is not.
-            foreign = not (asked.method in _SAFE_METHODS and asked.headers.get("Sec-Fetch-Mode") == "navigate")
+            foreign = asked.endpoint != "page.index" or asked.headers.get("Sec-Fetch-Dest", "document") != "document"
         if foreign:
             return problem(403, "origin_not_allowed", "requests made by other sites' pages are refused")
         return None
@@ -66,22 +68,27 @@ class Access:
     def _check_token(self, asked: Request) -> Optional[Response]:
         if not self._tokens or asked.path in _OPEN or asked.endpoint in ("page.index", "page.asset"):
             return None
-        scope = self._scope(_token_of(asked))
+        scope = self.scope(asked.headers.get("Authorization", ""), asked.headers.get("X-Api-Key", ""))
         if scope is None:
-            detail = "send the token as 'Authorization: Bearer TOKEN' or 'X-Api-Key: TOKEN'"
-            return problem(401, "token_needed", detail, WWW_Authenticate="Bearer")
+            return problem(401, "token_needed", TOKEN_HINT, WWW_Authenticate="Bearer")
         reads = asked.method in _SAFE_METHODS or asked.path == "/v1/classify"
         if scope == CLASSIFY and not reads:
             return problem(403, "scope_too_small", "this token may read and classify; this needs the manage token")
         return None
 
-    def _scope(self, token: str) -> Optional[str]:
-        """The scope of a token. Compared in constant time."""
+    def scope(self, authorization: str, api_key: str) -> Optional[str]:
+        """What the token in one of these headers allows, None for nothing. Compared in constant time."""
+        scheme, _, bearer = authorization.partition(" ")
+        token = (bearer.strip() if scheme.lower() == "bearer" else api_key).encode("utf-8", "replace")
         found = None
         for scope, known in self._tokens.items():
-            if hmac.compare_digest(token.encode("utf-8", "replace"), known.encode()):
+            if hmac.compare_digest(token, known.encode()):
                 found = scope
         return found
+
+    def may_send_body(self, authorization: str, api_key: str) -> bool:
+        """Whether a body is worth reading. Asked before it is, so that strangers can't fill the memory."""
+        return not self._tokens or self.scope(authorization, api_key) is not None
 
 
 def is_loopback(host: str) -> bool:
@@ -97,28 +104,22 @@ def is_loopback(host: str) -> bool:
 def load_tokens(folder: Path) -> Dict[str, str]:
     """The tokens in the data folder, made at the first call; the file is its owner's alone."""
     path = folder / TOKEN_FILE
+    if not path.exists():
+        made = {scope: secrets.token_urlsafe(24) for scope in (MANAGE, CLASSIFY)}
+        publish_file(path, json.dumps(made, indent=1).encode())  # for its owner alone: mode 0600
     try:
-        if not path.exists():
-            tokens = {scope: secrets.token_urlsafe(24) for scope in (MANAGE, CLASSIFY)}
-            handle = os.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as file:
-                json.dump(tokens, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-        tokens = json.loads(path.read_text())
-        return {scope: str(tokens[scope]) for scope in (MANAGE, CLASSIFY) if tokens[scope]}
+        read = json.loads(path.read_text())
+        tokens = {scope: read[scope] for scope in (MANAGE, CLASSIFY)}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"the token file {path} can't be used: {error}; remove it to have a new one made") from error
+        raise StoreError(f"the token file {path} can't be used: {error!r}; remove it to have a new one made") from error
+    if not all(isinstance(token, str) and len(token) >= _SHORTEST for token in tokens.values()):
+        raise StoreError(f"the tokens in {path} need {_SHORTEST} characters or more; remove it to have a new one made")
+    return tokens
 
 
 def register(app: Flask, access: Access) -> None:
     """Let every request of an app pass the rules first."""
     app.before_request(lambda: access.check(request))
-
-
-def _token_of(asked: Request) -> str:
-    scheme, _, token = asked.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else asked.headers.get("X-Api-Key", "")
 
 
 def _host_name(host: str) -> str:

@@ -24,6 +24,7 @@ def list_classes():
 def create_class():
     """Add a class without examples."""
     created = services().learner.create_class(_name_in_body())
+    services().live.tell_model()
     return jsonify(_as_dict(ListedClass(created.name, 0, False))), 201
 
 
@@ -43,7 +44,9 @@ def rename_class(name: str):
 @blueprint.delete("/v1/classes/<name>")
 def delete_class(name: str):
     """Remove a class with its examples."""
-    return jsonify(deleted=name, examples=services().learner.delete_class(name), model=services().learner.model)
+    examples = services().learner.delete_class(name)
+    services().live.tell_model()
+    return jsonify(deleted=name, examples=examples, model=services().learner.model)
 
 
 def _name_in_body() -> str:

@@ -28,7 +28,14 @@ def get_model(version: str):
 @blueprint.get("/v1/models/<version>/report")
 def get_report(version: str):
     """What training a version found: options, held-out accuracy, confusion matrix."""
-    return jsonify(services().store.models.report(services().store.models.get(_number(version))))
+    if version == LIVE:
+        raise NotFound("the live model is not trained, so it has no report; numbered versions have", "report_not_found")
+    parts = services()
+    report = parts.store.models.report(parts.store.models.get(_number(version)))
+    held_out = report["held_out"]
+    for field in ("classes", "answers"):  # numbers, because names may change
+        held_out[field] = [parts.learner.class_name(number) for number in held_out[field]]
+    return jsonify(report)
 
 
 @blueprint.post("/v1/models/<version>/activate")
@@ -46,13 +53,13 @@ def activate(version: str):
 def _head_in_body():
     body = json_body()
     head = body.get("head") if isinstance(body, dict) else None
-    if head is not None and head not in LIVE_KINDS:
+    if head is not None and (not isinstance(head, str) or head not in LIVE_KINDS):
         raise Invalid(f"head is one of {', '.join(LIVE_KINDS)}, got {head!r}", "head")
     return head
 
 
 def _number(version: str) -> int:
-    if not version.isdigit() or len(version) > 9:
+    if not version.isdecimal() or len(version) > 9:
         raise NotFound(
             f"there is no model version {version[:20]!r}; a version is a number or 'live'", "model_not_found"
         )

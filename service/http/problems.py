@@ -68,7 +68,7 @@ def problem(status: int, code: str, detail: str, errors: Optional[List[Dict[str,
     body = document(status, code, detail, g.get("request_id"))
     if errors:
         body["errors"] = errors
-    response = Response(json.dumps(body, ensure_ascii=False), status, mimetype=MEDIA_TYPE)
+    response = Response(json.dumps(body), status, mimetype=MEDIA_TYPE)
     for name, value in headers.items():
         response.headers[name.replace("_", "-")] = value
     return response

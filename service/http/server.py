@@ -6,13 +6,17 @@ that reads nothing for ten seconds is dropped by the kernel.
 
 import json
 import socket
+from typing import Type
 
 import waitress.server
 from flask import Flask
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask
+from waitress.utilities import Error
 
 from service.errors import PortUnusable
+from service.http.access import TOKEN_HINT, Access
 from service.http.problems import MEDIA_TYPE, TITLES, document
 from service.http.versions import package_version
 
@@ -28,7 +32,9 @@ class ProblemTask(ErrorTask):
 
     def execute(self) -> None:
         error = self.request.error
-        code = {413: "body_too_large", 431: "header_too_large", 400: "bad_request"}.get(error.code, "http_error")
+        code = {401: "token_needed", 413: "body_too_large", 431: "header_too_large", 400: "bad_request"}.get(
+            error.code, "http_error"
+        )
         detail = {413: "the body is larger than this daemon takes"}.get(error.code, str(error.body) or error.reason)
         body = json.dumps(document(error.code, code, detail)).encode()
         self.status = f"{error.code} {TITLES.get(error.code, error.reason)}"
@@ -38,10 +44,31 @@ class ProblemTask(ErrorTask):
         self.write(body)
 
 
-class ProblemChannel(HTTPChannel):
-    """A connection that answers errors with `ProblemTask`."""
+class TokenNeeded(Error):
+    """A body was announced without a token."""
 
-    error_task_class = ProblemTask
+    code, reason = 401, "Unauthorized"
+
+
+class GuardedParser(HTTPRequestParser):
+    """Refuses a request with a body when its headers are there and hold no token."""
+
+    access: Access
+
+    def received(self, data: bytes) -> int:
+        before = self.headers_finished
+        consumed = super().received(data)
+        if self.headers_finished and not before and not self.completed:
+            headers = self.headers
+            if not self.access.may_send_body(headers.get("AUTHORIZATION", ""), headers.get("X_API_KEY", "")):
+                self.error, self.completed = TokenNeeded(TOKEN_HINT), True
+        return consumed
+
+
+def _channel_class(access: Access) -> Type[HTTPChannel]:
+    """Connections that answer errors with `ProblemTask` and guard bodies by these rules."""
+    parser = type("Parser", (GuardedParser,), {"access": access})
+    return type("Channel", (HTTPChannel,), {"parser_class": parser, "error_task_class": ProblemTask})
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -56,11 +83,14 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
-        raise PortUnusable(f"{host} port {port} can't be listened on: {error}") from error
+        raise PortUnusable(
+            f"{host} port {port} can't be listened on: {error.strerror or error}. "
+            "Is another daemon running? --port names another one"
+        ) from error
     return listener
 
 
-def create_server(app: Flask, listener: socket.socket, max_upload_mb: float, max_streams: int):
+def create_server(app: Flask, access: Access, listener: socket.socket, max_upload_mb: float, max_streams: int):
     """A server whose `run` answers until SystemExit is raised in it."""
     largest = int(max_upload_mb * _MEGABYTE)
     lookahead = 1 if package_version("waitress") >= _LOOKAHEAD_SAFE else 0
@@ -81,5 +111,5 @@ def create_server(app: Flask, listener: socket.socket, max_upload_mb: float, max
         channel_request_lookahead=lookahead,
         ident="coral-learn",
     )
-    server.channel_class = ProblemChannel
+    server.channel_class = _channel_class(access)
     return server

@@ -5,34 +5,26 @@ Each event is the newest of its kind: a slow reader gets fewer, never late ones.
 
 from typing import Iterator
 
-from flask import Blueprint, Response
+from flask import Blueprint
 
+from service.http.events import HEARTBEAT, block, event_response
 from service.http.services import services
+from service.live import Watchers
 
 blueprint = Blueprint("stream", __name__)
-
-_HEARTBEAT = 3.0  # seconds; a write is what notices that a client has gone
 
 
 @blueprint.get("/v1/stream")
 def stream():
     """classification, camera and model events as they happen."""
     watchers = services().watchers
-    watchers.enter()
+    return event_response(watchers, _blocks(watchers))
 
-    def events() -> Iterator[str]:
-        try:
-            last = 0
-            yield "retry: 2000\n\n"
-            while not watchers.closed:
-                news = watchers.wait(last, _HEARTBEAT)
-                for event in news:
-                    last = event.number
-                yield (
-                    "".join(f"event: {one.kind}\nid: {one.number}\ndata: {one.data}\n\n" for one in news)
-                    or ": here\n\n"
-                )
-        finally:
-            watchers.leave()
 
-    return Response(events(), mimetype="text/event-stream")
+def _blocks(watchers: Watchers) -> Iterator[str]:
+    last = 0
+    yield "retry: 2000\n\n"
+    while not watchers.closed:
+        news = watchers.wait(last, HEARTBEAT)
+        last = news[-1].number if news else last
+        yield "".join(block(one.kind, one.data, one.number) for one in news) or ": here\n\n"

@@ -3,16 +3,15 @@
 import json
 from typing import Any, Dict, Iterator
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, jsonify
 
+from service.http.events import HEARTBEAT, block, event_response
 from service.http.reading import json_body, paging
-from service.http.services import services
+from service.http.services import Services, services
 from service.jobs.options import read_options
 from service.store.jobs import ENDED, StoredJob
 
 blueprint = Blueprint("training", __name__)
-
-_HEARTBEAT = 3.0  # seconds
 
 
 @blueprint.post("/v1/train")
@@ -49,25 +48,18 @@ def cancel_job(job: str):
 @blueprint.get("/v1/jobs/<job>/events")
 def job_events(job: str):
     """A job's progress as it happens (Server-Sent Events); ends with the job."""
-    first, parts = services().jobs.get(job), services()
-    parts.watchers.enter()
+    parts = services()
+    return event_response(parts.watchers, _blocks(parts, parts.jobs.get(job)))
 
-    def events() -> Iterator[str]:
-        try:
-            now, told = first, None
-            while True:
-                if now != told:
-                    yield f"event: job\ndata: {json.dumps(_as_dict(now))}\n\n"
-                    told = now
-                else:
-                    yield ": waiting\n\n"
-                if now.state in ENDED or parts.watchers.closed:
-                    return
-                now = parts.jobs.wait(job, lambda later, before=told: later != before, _HEARTBEAT)
-        finally:
-            parts.watchers.leave()
 
-    return Response(events(), mimetype="text/event-stream")
+def _blocks(parts: Services, now: StoredJob) -> Iterator[str]:
+    told = None
+    while True:
+        yield ": here\n\n" if now == told else block("job", json.dumps(_as_dict(now)))
+        if now.state in ENDED or parts.watchers.closed:
+            return
+        told = now
+        now = parts.jobs.wait(now.id, now.__ne__, HEARTBEAT)
 
 
 def _as_dict(job: StoredJob) -> Dict[str, Any]:

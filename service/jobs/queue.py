@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from service.children import Child
-from service.errors import ChildError, Conflict, ServiceError
+from service.errors import Conflict, ServiceError
 from service.jobs.options import TrainOptions
 from service.learner import LIVE, Learner
 from service.store import Store
@@ -17,6 +17,7 @@ from service.store.models import FinishedModel
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 8
+ENOUGH = 10  # held-out examples; fewer say too little to replace what answers
 _NICE = 10
 _TARGET = "service.jobs.train:run"
 
@@ -32,7 +33,7 @@ class JobQueue:
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._running: Optional[StoredJob] = None
-        self._cancelled: set = set()
+        self._cancelled: Optional[str] = None
         self._child: Optional[Child] = None
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
@@ -73,11 +74,12 @@ class JobQueue:
             job = self.get(job_id)
             if job.state in ENDED:
                 raise Conflict(f"the job {job_id} has {job.state} already", "job_ended")
-            self._cancelled.add(job_id)
             if job.state == QUEUED:
                 self._store.jobs.update(job._replace(state=CANCELLED, finished=time.time()))
-            elif self._child is not None:
-                self._child.kill()
+            else:
+                self._cancelled = job_id
+                if self._child is not None:
+                    self._child.kill()
             self._changed.notify_all()
         return self.wait(job_id, lambda now: now.state in ENDED, 10.0)
 
@@ -94,37 +96,42 @@ class JobQueue:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            job = self._next()
-            if job is None:
-                with self._changed:
-                    self._changed.wait(1.0)
-                continue
+            job = None
             try:
-                self._do(job)
-            except ServiceError as error:
-                log.error("job %s failed: %s", job.id, error)
-                self._end(job, FAILED, error=_problem(error.code, str(error)))
+                job = self._take()
+                if job is None:
+                    with self._changed:
+                        self._changed.wait(1.0)
+                else:
+                    self._do(job)
+            except Exception as error:  # whatever it is, the jobs behind it get their turn
+                log.exception("a job stumbled")
+                self._stopping.wait(1.0)
+                if job is not None:
+                    self._give_up(job, error)
 
-    def _next(self) -> Optional[StoredJob]:
+    def _take(self) -> Optional[StoredJob]:
+        """The oldest queued job, running from now on; None when there is nothing to do."""
         if self._learner.extractor is None:
             return None
-        waiting = [job for job in self._store.jobs.unfinished() if job.state == QUEUED]
-        return waiting[0] if waiting else None
+        with self._changed:
+            waiting = [job for job in self._store.jobs.unfinished() if job.state == QUEUED]
+            if not waiting:
+                return None
+            return self._set(waiting[0]._replace(state=RUNNING, started=time.time()), save=True)
 
     def _do(self, job: StoredJob) -> None:
-        job = self._set(job._replace(state=RUNNING, started=time.time()), save=True)
-        folder = self._store.models.unfinished_folder(job.id)
+        arguments = self._arguments(job, self._store.models.unfinished_folder(job.id))
+        with self._changed:
+            self._child = child = Child(_TARGET, arguments, nice=_NICE)
+            if self._cancelled == job.id:
+                child.kill()
         try:
-            self._child = Child(_TARGET, self._arguments(job, folder), nice=_NICE)
-        except ChildError as error:
-            self._end(job, FAILED, error=_problem("child", str(error)))
-            return
-        try:
-            job, last = self._follow(job, self._child)
+            job, last = self._follow(job, child)
         finally:
-            child, self._child = self._child, None
+            self._child = None
             child.release()
-        if job.id in self._cancelled:
+        if self._cancelled == job.id:
             self._end(job, CANCELLED)
         elif self._stopping.is_set():
             return
@@ -133,6 +140,15 @@ class JobQueue:
         else:
             log.error("job %s failed: %s", job.id, last[2])
             self._end(job, FAILED, error=_problem(last[1], last[2]))
+
+    def _give_up(self, job: StoredJob, error: Exception) -> None:
+        code = error.code if isinstance(error, ServiceError) else "internal"
+        try:
+            self._end(job, FAILED, error=_problem(code, str(error)))
+        except ServiceError as second:
+            log.error("job %s can't be marked as failed: %s", job.id, second)
+            with self._changed:
+                self._running = None
 
     def _follow(self, job: StoredJob, child: Child) -> Tuple[StoredJob, tuple]:
         """Take the process's reports until its last one."""
@@ -148,7 +164,8 @@ class JobQueue:
 
     def _publish(self, job: StoredJob, finished: FinishedModel, baseline: Dict[str, Any]) -> None:
         version = self._learner.add_version(job, finished)
-        activated, reason = decide(job.options["activate"], finished.accuracy, baseline)
+        held_out = job.metrics.get("held_out_examples", 0)
+        activated, reason = decide(job.options["activate"], finished.accuracy, held_out, baseline)
         if activated:
             self._learner.activate(version)
             if self._on_model is not None:
@@ -185,7 +202,6 @@ class JobQueue:
         )
         with self._changed:
             self._running = None
-            self._cancelled.discard(job.id)
 
     def _set(self, job: StoredJob, save: bool = False) -> StoredJob:
         """Make a job's state known; on the disk only where it must survive, to spare the card."""
@@ -201,15 +217,15 @@ class JobQueue:
             self._changed.notify_all()
 
 
-def decide(activate: str, accuracy: Optional[float], baseline: Dict[str, Any]) -> Tuple[bool, str]:
+def decide(activate: str, accuracy: Optional[float], held_out: int, baseline: Dict[str, Any]) -> Tuple[bool, str]:
     """Whether a new version is to answer, and why."""
     now = f"the model that answers now ({baseline['version']}, {baseline['head']})"
     if activate == "always":
         return True, "activation was asked for in any case"
     if activate == "never":
         return False, "activation was not asked for"
-    if accuracy is None:
-        return False, "nothing could be held out to measure it: teach at least 3 examples of a class"
+    if held_out < ENOUGH:
+        return False, f"only {held_out} examples could be held out to measure it, {ENOUGH} are needed: teach more"
     if baseline["accuracy"] is None:
         return True, f"held-out accuracy {accuracy:.3f}; {now} could not be measured"
     better = accuracy >= baseline["accuracy"]

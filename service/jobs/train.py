@@ -8,6 +8,7 @@ On the channel: ("progress", share, metrics), then ("finished", FinishedModel, c
 ("failed", code, text).
 """
 
+import math
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -125,7 +126,9 @@ def _baseline(pipeline, recipe: Dict[str, Any], train: Material, held_out: Mater
 def _reporter(channel, start: float, end: float):
     def report(epoch: EpochReport) -> None:
         share = start + (end - start) * epoch.epoch / epoch.epochs
-        metrics = {"epoch": epoch.epoch, "epochs": epoch.epochs, "loss": epoch.loss, "accuracy": epoch.accuracy}
+        # JSON has no NaN; training that diverges is told apart at its end.
+        loss = epoch.loss if math.isfinite(epoch.loss) else None
+        metrics = {"epoch": epoch.epoch, "epochs": epoch.epochs, "loss": loss, "accuracy": epoch.accuracy}
         channel.send(("progress", share, metrics))
 
     return report

@@ -16,12 +16,20 @@ let pinnedUntil = 0; // while an uploaded picture's answer is shown, the live on
 async function call(path, options = {}) {
   const headers = { ...(options.headers || {}), ...(token ? { Authorization: `Bearer ${token}` } : {}) };
   const response = await fetch(path, { ...options, headers });
-  byId("sign-in").hidden = response.status !== 401;
+  if (response.status === 401) throw askForToken();
+  byId("sign-in").hidden = true;
   if (!response.ok) {
     const problem = await response.json().catch(() => ({ detail: `the daemon answered ${response.status}` }));
     throw new Error(problem.detail || problem.title);
   }
   return response;
+}
+
+// A daemon on the network wants a token; signing in is the way on, so nothing else is said.
+function askForToken() {
+  byId("sign-in").hidden = false;
+  byId("sign-in-state").textContent = token ? "This token is not accepted." : "";
+  return Object.assign(new Error(""), { signIn: true });
 }
 
 const callJson = async (path, options) => (await call(path, options)).json();
@@ -37,9 +45,11 @@ async function attempt(work) {
     tell("");
     await work();
   } catch (error) {
-    tell(error.message === "Failed to fetch" ? "The daemon can't be reached." : error.message);
+    if (!error.signIn) tell(said(error));
   }
 }
+
+const said = (error) => (error instanceof TypeError ? "The daemon can't be reached." : error.message);
 
 // ---- what it sees
 
@@ -86,7 +96,9 @@ function showPicture(blob) {
 async function keepPicture() {
   for (;;) {
     if (cameraOnline && Date.now() > pinnedUntil && !document.hidden) {
-      await call("/v1/camera/snapshot.jpg").then((response) => response.blob()).then(showPicture).catch(() => {});
+      const frame = await call("/v1/camera/snapshot.jpg").then((response) => response.blob()).catch(() => null);
+      if (frame && Date.now() > pinnedUntil) showPicture(frame);
+      if (!frame) await pause(2000);
     }
     await pause(150);
   }
@@ -114,6 +126,8 @@ async function watch() {
     try {
       const reader = (await call("/v1/stream")).body.pipeThrough(new TextDecoderStream()).getReader();
       byId("state").textContent = "connected";
+      tell("");
+      refresh();
       let text = "";
       for (let part = await reader.read(); !part.done; part = await reader.read()) {
         const blocks = (text + part.value).split("\n\n");
@@ -143,7 +157,7 @@ async function refresh() {
   refreshing = true;
   while (again) {
     again = false;
-    await Promise.all([refreshClasses(), refreshModel()]).catch((error) => tell(error.message));
+    await Promise.all([refreshClasses(), refreshModel()]).catch((error) => error.signIn || tell(said(error)));
   }
   refreshing = false;
 }
@@ -151,17 +165,21 @@ async function refresh() {
 async function refreshClasses() {
   const list = await callJson(`/v1/classes?size=${SHOWN_CLASSES}`);
   const taught = list.items.filter((item) => !item.pretrained);
-  const pretrained = list.total - taught.length;
+  const pretrained = list.items.length - taught.length && list.total - taught.length;
+  const more = pretrained ? `and ${pretrained} classes that it came with` : `and ${list.total - taught.length} more classes`;
   const cards = new Map([...byId("classes").children].map((card) => [card.dataset.name, card]));
   byId("classes").replaceChildren(...taught.map((item) => updateCard(cards.get(item.name) || makeCard(item.name), item)));
   byId("no-classes").hidden = taught.length > 0;
-  byId("more-classes").textContent = pretrained ? `and ${pretrained} more classes that it came with` : "";
+  byId("more-classes").textContent = list.total > taught.length ? more : "";
 }
 
 function makeCard(name) {
   const card = byId("class-card").content.cloneNode(true).querySelector("li");
   card.dataset.name = name;
   card.querySelector("h3").textContent = name;
+  card.querySelector(".teach").setAttribute("aria-label", `Teach this picture as ${name}`);
+  card.querySelector("input").setAttribute("aria-label", `Add pictures to ${name}`);
+  card.querySelector(".delete").setAttribute("aria-label", `Delete ${name}`);
   card.querySelector(".teach").disabled = !shown;
   card.querySelector(".teach").onclick = () => attempt(() => teach(name, [shown]));
   card.querySelector("input").onchange = (event) => attempt(() => teach(name, [...event.target.files]));
@@ -177,22 +195,25 @@ function makeCard(name) {
 }
 
 function updateCard(card, item) {
-  card.querySelector(".count").textContent = item.examples === 1 ? "1 picture" : `${item.examples} pictures`;
+  card.querySelector(".count").textContent = count(item.examples, "picture");
   if (card.dataset.examples !== String(item.examples)) {
     card.dataset.examples = item.examples;
-    showThumbnails(card, item).catch(() => {});
+    showThumbnails(card, item).catch(() => { card.dataset.examples = ""; });
   }
   return card;
 }
 
 async function showThumbnails(card, item) {
-  const page = Math.max(0, Math.ceil(item.examples / THUMBNAILS) - 1);
-  const list = await callJson(`/v1/examples?class=${encodeURIComponent(item.name)}&size=${THUMBNAILS}&page=${page}`);
-  const pictures = await Promise.all(list.items.map(async (example) => {
+  const last = Math.max(0, Math.ceil(item.examples / THUMBNAILS) - 1);
+  const pages = last ? [last - 1, last] : [last];
+  const lists = await Promise.all(pages.map((page) =>
+    callJson(`/v1/examples?class=${encodeURIComponent(item.name)}&size=${THUMBNAILS}&page=${page}`)));
+  const newest = lists.flatMap((list) => list.items).slice(-THUMBNAILS);
+  const pictures = await Promise.all(newest.map(async (example) => {
     const picture = document.createElement("img");
     picture.alt = "";
     picture.src = URL.createObjectURL(await (await call(`/v1/examples/${example.id}/image`)).blob());
-    picture.onload = () => URL.revokeObjectURL(picture.src);
+    picture.onload = picture.onerror = () => URL.revokeObjectURL(picture.src);
     return picture;
   }));
   card.querySelector(".thumbs").replaceChildren(...pictures);
@@ -220,13 +241,16 @@ async function deleteClass(name) {
 async function refreshModel() {
   const { model, counts } = await callJson("/v1/status");
   const live = model.version === "live";
-  const unseen = model.unseen.examples ? `; it has not seen ${model.unseen.examples} newer pictures` +
-    (model.unseen.classes.length ? ` and the classes ${model.unseen.classes.join(", ")}` : "") : "";
+  const unseen = model.unseen.examples ? `. It has not seen ${count(model.unseen.examples, "newer picture")}` +
+    (model.unseen.classes.length ? `, nor anything of ${model.unseen.classes.join(", ")}` : "") +
+    ": train again, or go back to the live model" : "";
   byId("model").textContent = live
     ? `the live model (${model.head}), which learns with every picture; ${counts.examples} so far`
     : `version ${model.version} (${model.head}), trained and fixed${unseen}`;
   byId("live").hidden = live;
 }
+
+const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 async function train() {
   const headers = { "Content-Type": "application/json" };
@@ -238,13 +262,24 @@ async function train() {
       await pause(150);
       job = await callJson(`/v1/jobs/${job.id}`);
       byId("progress").value = job.progress;
-      byId("job").textContent = job.metrics.loss === undefined ? job.state : `${job.state}, loss ${job.metrics.loss.toFixed(4)}`;
+      byId("job").textContent = typeof job.metrics.loss !== "number" ? job.state : `${job.state}, loss ${job.metrics.loss.toFixed(4)}`;
     }
   } finally {
     byId("progress").hidden = true;
     byId("train").disabled = false;
   }
-  byId("job").textContent = job.error ? `${job.state}: ${job.error.detail}` : `version ${job.model.version}: ${job.model.reason}`;
+  const made = job.model ? `version ${job.model.version}: ${job.model.reason}` : job.state;
+  byId("job").textContent = job.error ? `${job.state}: ${job.error.detail}` : made;
+  byId("use").hidden = !job.model || job.model.activated;
+  byId("use").onclick = () => attempt(() => activate(job.model.version));
+  await refresh();
+}
+
+async function activate(version) {
+  const headers = { "Content-Type": "application/json" };
+  await call(`/v1/models/${version}/activate`, { method: "POST", headers, body: "{}" });
+  byId("job").textContent = "";
+  byId("use").hidden = true;
   await refresh();
 }
 
@@ -277,10 +312,7 @@ byId("classify").onchange = (event) => {
   if (file) attempt(() => classifyFile(file));
 };
 byId("train").onclick = () => attempt(train);
-byId("live").onclick = () => attempt(async () => {
-  await call("/v1/models/live/activate", { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
-  await refresh();
-});
+byId("live").onclick = () => attempt(() => activate("live"));
 
 refresh();
 watch();

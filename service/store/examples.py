@@ -138,24 +138,24 @@ class Examples:
         return np.frombuffer(row["vector"], np.float32) if row else None
 
     def learnt(self, extractor: str, batch: int = 1000) -> Iterator[Learnt]:
-        """Every example that has an embedding by this extractor, in a fixed order.
+        """Every example that has an embedding by this extractor, in the order they came.
 
         Reads `batch` rows at a time, so that others get their turn; rows must not change meanwhile.
         """
-        last = ""
+        last = 0
         while True:
             with self._database.read() as connection:
                 rows = connection.execute(
-                    "SELECT e.id, e.class_id, v.vector, e.capture FROM examples e "
+                    "SELECT e.rowid, e.id, e.class_id, v.vector, e.capture FROM examples e "
                     "JOIN embeddings v ON v.sha256 = e.sha256 AND v.extractor = ? "
-                    "WHERE e.id > ? ORDER BY e.id LIMIT ?",
+                    "WHERE e.rowid > ? ORDER BY e.rowid LIMIT ?",
                     (extractor, last, batch),
                 ).fetchall()
             for row in rows:
                 yield Learnt(row["id"], row["class_id"], np.frombuffer(row["vector"], np.float32), row["capture"])
             if len(rows) < batch:
                 return
-            last = rows[-1]["id"]
+            last = rows[-1]["rowid"]
 
     def labels(self) -> List[Tuple[str, int]]:
         """Every example's id with its class's number."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator, Set
 
-from service.errors import StoreError, StoreFull
+from service.errors import NotFound, StoreError, StoreFull
 
 _TEMPORARY = ".part-"
 
@@ -18,8 +18,7 @@ class ImageFiles:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        with _translated(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def path(self, sha256: str) -> Path:
         """Where this picture is or would be."""
@@ -32,9 +31,12 @@ class ImageFiles:
             publish_file(target, data)
 
     def read(self, sha256: str) -> bytes:
-        """The stored bytes. Raises `StoreError`."""
+        """The stored bytes. Raises `NotFound` when the picture is gone, `StoreError` when it can't be read."""
         with _translated(self.path(sha256)):
-            return self.path(sha256).read_bytes()
+            try:
+                return self.path(sha256).read_bytes()
+            except FileNotFoundError:
+                raise NotFound(f"the picture {sha256[:12]} is gone", "image_not_found") from None
 
     def remove(self, sha256: str) -> None:
         """Remove a picture; it may be gone already."""
@@ -71,6 +73,12 @@ def publish_file(target: Path, data: bytes) -> None:
             os.unlink(temporary)
             raise
         sync_folder(target.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none."""
+    with _translated(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def publish_folder(source: Path, target: Path) -> None:

@@ -17,7 +17,7 @@ from coral_learn.errors import HeadStateError
 from coral_learn.heads import Head, load_head
 from service.errors import NotFound, StoreError
 from service.store.database import Database
-from service.store.files import publish_file, publish_folder, remove_folder
+from service.store.files import make_folder, publish_file, publish_folder, remove_folder
 
 HEAD_FILE, REPORT_FILE, EXAMPLES_FILE = "head.npz", "report.json", "examples.json"
 _UNFINISHED = "unfinished-"
@@ -55,7 +55,7 @@ class Models:
 
     def __init__(self, database: Database, folder: Path):
         self._database, self._folder = database, folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def all(self) -> List[StoredModel]:
         """Every version, newest first."""

@@ -1,6 +1,6 @@
 """The main job in figures, over HTTP against a real process, beside the bare extractor in this process.
 
-    python tests/benchmarks/main_job.py [FOLDER]
+    .venv/bin/python tests/benchmarks/main_job.py [FOLDER]
 
 FOLDER holds a folder a class with 30 pictures NN.jpg each (default: ../shared/data/objects20 beside
 the repository). Prints accuracy, milliseconds of an answer as a ratio to the bare extractor, resident
@@ -26,6 +26,10 @@ ROUNDS = 200
 
 
 def main(folder: Path) -> None:
+    if not folder.is_dir():
+        raise SystemExit(
+            f"there is no folder {folder}; name one that holds a folder a class with 00.jpg to 29.jpg each"
+        )
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     pictures = {name: [(folder / name / f"{number:02d}.jpg").read_bytes() for number in range(30)] for name in names}
     with tempfile.TemporaryDirectory() as place:

@@ -304,9 +304,13 @@ def test_fraction_turns_upright(encode):
     assert difference(image.decode(data, at_least=40), turn(quarters(), 6)) < 20
 
 
-def test_other_formats_are_decoded_in_full(encode, make_picture):
-    """Only JPEG can be decoded at a fraction."""
-    assert image.decode(encode(make_picture("green", 0, 640, 480), "PNG"), at_least=100).shape == (480, 640, 3)
+def test_other_formats_are_averaged_down(encode, make_picture):
+    """By a whole factor that keeps the side asked for; a palette stays as it is."""
+    picture = make_picture("green", 0, 640, 480)
+    assert image.decode(encode(picture, "PNG"), at_least=100).shape == (120, 160, 3)
+    assert image.decode(encode(picture, "PNG"), at_least=241).shape == (480, 640, 3)
+    palette = Image.fromarray(picture).quantize(8)
+    assert image.decode(encode(palette, "PNG"), at_least=100).shape == (480, 640, 3)
 
 
 def test_decode_side_is_twice_the_longer_input_side():

@@ -1,12 +1,18 @@
 """Classes, examples, jobs, models and status, over HTTP."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
+import threading
 from urllib.parse import quote
 
 import pytest
+from daemon_process import ROOT
 
 COLOURS = ("red", "green", "blue")
 
@@ -114,6 +120,29 @@ def test_same_picture_twice_counts_once(taught, make_picture, encode):
     assert any("'red'" in warning for warning in other["accepted"][0]["warnings"])
 
 
+def test_a_picture_taught_while_a_version_answers_comes_with_a_warning(taught, make_picture, encode):
+    """What answers has not seen it, and the answer to the upload says so."""
+    taught.train(head="softmax", activate="always", epochs=5)
+    accepted = taught.teach("red", encode(make_picture("red", 77))).json["accepted"][0]
+    assert any("has not seen this picture" in warning for warning in accepted["warnings"])
+
+
+def test_picture_taught_again_before_it_was_embedded_anew(taught, data, make_picture, encode):
+    """With another extractor, a repeated upload teaches the older examples of that picture as well."""
+    picture = encode(make_picture("red", 0))
+    taught.teach("blue", picture)
+    taught.stop()
+    taught.command[taught.command.index("--model") + 1] = str(data / "tiny_float32.tflite")
+    taught.start()
+    taught.wait_ready()
+    assert taught.teach("red", picture).json["accepted"][0]["duplicate"]
+    taught.wait_for(lambda: taught.get("/v1/status").json["extractor"]["to_embed"] == 0, 60, "all embedded")
+    for name in ("red", "blue", "green"):
+        for example in taught.get(f"/v1/examples?class={name}&size=100").json["items"]:
+            assert taught.delete(f"/v1/examples/{example['id']}").status == 200
+    assert taught.classify(picture).json["class"] is None
+
+
 def test_many_files_in_one_request(tiny_daemon, make_picture, encode):
     """Good ones are accepted and bad ones named, in one answer; all bad is a 4xx with each reason."""
     if not has_multipart():
@@ -161,6 +190,9 @@ def test_training_softmax(taught, make_picture, encode):
     assert listed[1]["active"] is job["model"]["activated"]
     report = taught.get(f"/v1/models/{version}/report").json
     assert report["examples"] == {"all": 18, "trained_before_measuring": 15, "held_out": 3}
+    assert report["held_out"]["classes"] == ["red", "green", "blue"]
+    assert taught.get("/v1/models/live/report").json["code"] == "report_not_found"
+    assert (job["model"]["activated"], "only 3 examples" in job["model"]["reason"]) == (False, True)
 
     assert taught.post_json(f"/v1/models/{version}/activate", {}).json["model"] == {
         "version": version,
@@ -185,8 +217,11 @@ def test_training_that_can_not_be_done_fails_in_words(tiny_daemon, make_picture,
     assert tiny_daemon.get("/v1/status").json["model"]["version"] == "live"
 
 
-def test_worse_version_is_not_activated(taught):
+def test_worse_version_is_not_activated(taught, make_picture, encode):
     """One step of a hopeless learning rate does not replace a model that is right; divergence fails in words."""
+    for colour in COLOURS:
+        for seed in range(10, 24):
+            taught.teach(colour, encode(make_picture(colour, seed)))
     job = taught.train(head="softmax", epochs=1, learning_rate=10, l2=10, batch_size=1)
     assert job["state"] == "succeeded", job
     assert job["metrics"]["held_out_accuracy"] < 1
@@ -197,6 +232,11 @@ def test_worse_version_is_not_activated(taught):
     job = taught.train(head="softmax", optimizer="sgd", learning_rate=10, l2=10)
     assert job["state"] == "failed"
     assert "diverged" in job["error"]["detail"]
+    listed = taught.get("/v1/jobs").body.decode()
+    assert "NaN" not in listed
+
+    good = taught.train(head="softmax")
+    assert good["model"]["activated"] is True, good
 
 
 def test_jobs_are_cancelled_and_queued(taught):
@@ -278,6 +318,9 @@ def test_tokens_on_another_address(start_daemon, tiny_model, make_picture, encod
     assert daemon.get("/").status == 200
     for headers in ({}, {"Authorization": "Bearer nonsense"}, {"X_Api_Key": "é"}):
         assert daemon.get("/v1/status", **headers).status == 401
+    with socket.create_connection(("127.0.0.1", int(daemon.url.rsplit(":", 1)[1])), timeout=30) as stranger:
+        stranger.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\nx")
+        assert stranger.recv(100).startswith(b"HTTP/1.1 401"), "refused before the body was sent"
     reads = {"Authorization": f"Bearer {tokens['classify']}"}
     all_of_it = {"X_Api_Key": tokens["manage"]}
     daemon.wait_for(lambda: daemon.get("/readyz", **reads).status == 200, 60, "ready")
@@ -290,8 +333,6 @@ def test_tokens_on_another_address(start_daemon, tiny_model, make_picture, encod
 
 def test_stops_cleanly_and_tells_systemd(tmp_path, start_daemon, tiny_model, monkeypatch):
     """READY=1 once it answers, STOPPING=1 on SIGTERM, exit code 0 with a stream open."""
-    import socket
-
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address)
@@ -307,3 +348,44 @@ def test_stops_cleanly_and_tells_systemd(tmp_path, start_daemon, tiny_model, mon
                 os.kill(daemon.process.pid, signal.SIGTERM)
                 assert listener.recv(100) == b"STOPPING=1"
                 assert daemon.stop() == 0
+
+
+def test_tokens_that_would_let_everybody_in_are_refused(tmp_path):
+    """An empty or broken token file is an error at the start, not an open door."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--host", "0.0.0.0", "--data-dir", str(folder)]
+    for text in (
+        "",
+        "[]",
+        "{}",
+        '{"manage": "", "classify": ""}',
+        '{"manage": null, "classify": null}',
+        '{"manage": "short"}',
+    ):
+        (folder / "tokens.json").write_text(text)
+        done = subprocess.run(command, cwd=str(ROOT), capture_output=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (1, b""), text
+        assert b"tokens.json" in done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+def test_stops_soon_with_an_extractor_that_hangs(start_daemon, tiny_model, tmp_path, make_picture, encode):
+    """SIGTERM with a frozen extractor, a camera and a waiting request: code 0, before systemd gives up."""
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(encode(make_picture("red"), "PNG"))
+    daemon = start_daemon("--model", str(tiny_model), "--camera", str(folder), "--camera-fps", "10")
+    for pid in daemon.child_pids():
+        os.kill(pid, signal.SIGSTOP)
+
+    def ask() -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):  # the daemon may end first
+            daemon.classify(encode(make_picture("red")))
+
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(10) == 0
+    waiting.join(10)
+    assert "Traceback" not in daemon.log

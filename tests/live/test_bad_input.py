@@ -104,6 +104,10 @@ def test_wrong_values(tiny_daemon, make_picture, encode):
         assert reply.json["errors"][0]["field"] == next(iter(body))
     for raw in (b"{", b"[]", b'"x"', b"\xff"):
         assert_problem(tiny_daemon.ask("POST", "/v1/train", raw, Content_Type="application/json"), 422, "body_invalid")
+    assert tiny_daemon.post_json("/v1/models/live/activate", {"head": []}).status == 422
+    assert_problem(tiny_daemon.get("/v1/models/%C2%B2"), 404, "model_not_found")
+    odd = tiny_daemon.ask("POST", "/v1/train", b'{"\\ud800": 1}', Content_Type="application/json")
+    assert_problem(odd, 422, "invalid")
     reply = tiny_daemon.ask("POST", "/v1/classify", b"x", Content_Type="video/mp4")
     assert_problem(reply, 415, "unsupported_media_type")
 
@@ -134,3 +138,7 @@ def test_other_sites_and_other_hosts_are_refused(tiny_daemon):
     own = tiny_daemon.url
     assert tiny_daemon.get("/v1/status", Origin=own, Sec_Fetch_Site="same-origin").status == 200
     assert tiny_daemon.get("/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status == 200
+    framed = tiny_daemon.get(
+        "/v1/stream", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate", Sec_Fetch_Dest="iframe"
+    )
+    assert_problem(framed, 403, "origin_not_allowed")

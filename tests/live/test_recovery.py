@@ -3,7 +3,11 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
+
+import pytest
+from daemon_process import ROOT
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 50, 210)}
 
@@ -129,11 +133,11 @@ def test_device_that_aborts_never_ends_the_daemon(start_daemon, data, make_pictu
     assert daemon.get("/v1/status").json["device"] == "edgetpu"
 
 
-def test_model_that_can_not_be_loaded_is_said(start_daemon, tmp_path):
-    """A missing model file: the daemon stays up, /readyz says what is wrong, uploads get 503."""
-    daemon = start_daemon("--model", str(tmp_path / "none.tflite"), ready=False)
+def test_model_that_is_no_extractor_is_said(start_daemon, data):
+    """A model of another kind: the daemon stays up, /readyz says what is wrong, uploads get 503."""
+    daemon = start_daemon("--model", str(data / "pair.tflite"), ready=False)
 
-    detail = daemon.wait_for(lambda: "no model file" in daemon.get("/readyz").json["detail"], 30)
+    detail = daemon.wait_for(lambda: "an extractor" in daemon.get("/readyz").json["detail"], 30)
 
     assert detail
     assert daemon.get("/readyz").status == 503
@@ -161,3 +165,27 @@ def test_children_end_with_the_daemon(tiny_daemon):
             return
         ended.wait(0.05)
     raise AssertionError(f"still there: {pids}")
+
+
+@pytest.mark.parametrize("content", [None, b"no model"])
+def test_model_file_that_is_wrong_from_the_start(tmp_path, content):
+    """A missing file, or no model at all: wrong use, said before anything is served."""
+    model = tmp_path / "model.tflite"
+    if content is not None:
+        model.write_bytes(content)
+    command = [sys.executable, "-m", "service", "serve", "--data-dir", str(tmp_path / "data"), "--model", str(model)]
+    done = subprocess.run(command, cwd=str(ROOT), capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"model.tflite" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_frozen_extractor_with_large_input_is_replaced(start_daemon, data, make_picture, encode):
+    """A stopped process that takes no more bytes does not hold who writes to it: nothing waits for ever."""
+    daemon = start_daemon("--model", str(data / "tiny.tflite"), "--extractor-timeout", "1")
+    stopped = daemon.child_pids()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    picture = encode(make_picture(COLOURS["red"], 1), "PNG")
+    statuses = [daemon.classify(picture, "image/png").status for _ in range(3)]
+    assert set(statuses) <= {200, 503}
+    daemon.wait_for(lambda: stopped not in daemon.child_pids(), 30, "another process")

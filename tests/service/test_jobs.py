@@ -4,7 +4,7 @@ import pytest
 
 from service.errors import Invalid
 from service.jobs.options import TrainOptions, read_options
-from service.jobs.queue import decide
+from service.jobs.queue import ENOUGH, decide
 
 BASELINE = {"version": "live", "head": "imprinting", "accuracy": 0.9}
 
@@ -16,15 +16,21 @@ BASELINE = {"version": "live", "head": "imprinting", "accuracy": 0.9}
         ("never", 1.0, 0.1, False),
         ("if_better", 0.9, 0.9, True),
         ("if_better", 0.89, 0.9, False),
-        ("if_better", None, 0.9, False),
         ("if_better", 0.5, None, True),
     ],
 )
 def test_decision(activate, accuracy, baseline, expected):
     """Not worse on held-out examples, or the user's word; and a reason in any case."""
-    activated, reason = decide(activate, accuracy, dict(BASELINE, accuracy=baseline))
+    activated, reason = decide(activate, accuracy, ENOUGH, dict(BASELINE, accuracy=baseline))
     assert activated is expected
     assert reason
+
+
+def test_too_little_to_judge_by():
+    """A handful of held-out examples replaces nothing on its own."""
+    assert decide("if_better", 1.0, ENOUGH - 1, BASELINE)[0] is False
+    assert decide("if_better", None, 0, BASELINE)[0] is False
+    assert decide("always", None, 0, BASELINE)[0] is True
 
 
 def test_options_survive_json():

@@ -128,7 +128,7 @@ def test_add_picture_files_classify_one_and_delete_the_class(
 def test_train_and_go_back(browser, find, wait, tiny_daemon, make_picture, encode):
     """Training shows how it goes and ends in words; the live model is one press away."""
     for colour in ("red", "green"):
-        for seed in range(5):
+        for seed in range(25):
             tiny_daemon.teach(colour, encode(make_picture(colour, seed)))
     browser.get(tiny_daemon.url)
     wait(lambda: len(find("#classes li")) == 2)
