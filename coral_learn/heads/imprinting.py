@@ -61,8 +61,9 @@ class ImprintingHead(IncrementalHead):
         labels = [check_label(label, self._classes) for label in labels]
         rows = rows - rows.mean(axis=0)
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        self._make_room(labels)
         for row, label in zip(_to_steps(rows), labels):
-            index = self._place(label)
+            index = self._find(label)
             self._sums[index], self._counts[index] = row, -1
             self._refresh(index)
 
@@ -74,9 +75,10 @@ class ImprintingHead(IncrementalHead):
         labels = [check_label(label, known) for label in labels]
         for label in labels:
             self._must_be_teachable(label)
+        self._make_room(labels)
         for label in sorted(set(labels)):
             mine = [row for row, other in enumerate(labels) if other == label]
-            index = self._place(label)
+            index = self._find(label)
             self._sums[index] += steps[mine].sum(axis=0)
             self._counts[index] += len(mine)
             self._refresh(index)
@@ -133,16 +135,16 @@ class ImprintingHead(IncrementalHead):
             head._refresh(index)
         return head
 
-    def _place(self, label) -> int:
-        """The row of a class, made when missing."""
-        index = bisect_left(self._classes, label)
-        if index < len(self._classes) and self._classes[index] == label:
-            return index
-        self._classes.insert(index, label)
-        self._sums = np.insert(self._sums, index, 0, axis=0)
-        self._counts = np.insert(self._counts, index, 0)
-        self._weights = np.insert(self._weights, index, 0, axis=0)
-        return index
+    def _make_room(self, labels: Sequence[Any]) -> None:
+        """Empty rows for classes that are new, all at once: each array is copied once, however many there are."""
+        classes = sorted(set(self._classes) | set(labels))
+        if len(classes) == len(self._classes):
+            return
+        shape, old = (len(classes), self.pipeline.size), np.searchsorted(classes, self._classes)
+        sums, counts, weights = np.zeros(shape, np.int64), np.zeros(shape[0], np.int64), np.zeros(shape, np.float32)
+        if self._classes:
+            sums[old], counts[old], weights[old] = self._sums, self._counts, self._weights
+        self._classes, self._sums, self._counts, self._weights = classes, sums, counts, weights
 
     def _find(self, label) -> int:
         label = check_label(label, self._classes)
