@@ -92,13 +92,14 @@ def latency(daemon, data: bytes) -> None:
 
 def memory(daemon) -> None:
     for what, pids in (("the daemon", [daemon.process.pid]), ("the extractor's process", daemon.child_pids())):
-        print(f"resident memory of {what}: {sum(map(resident, pids)) / 1024:.0f} MB")
+        resident, own = (sum(megabytes(pid, name) for pid in pids) for name in ("Rss", "Pss"))
+        print(f"memory of {what}: {resident:.0f} MB resident, {own:.0f} MB with shared files counted in shares")
 
 
-def resident(pid: int) -> int:
-    """Kilobytes."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+def megabytes(pid: int, name: str) -> float:
+    """Rss or Pss of a process, see proc(5)."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name + ":")).split()[1]) / 1024
 
 
 if __name__ == "__main__":
