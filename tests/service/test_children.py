@@ -1,6 +1,7 @@
 """Child processes: killed, let go, and never held up by what lies around."""
 
 import os
+import signal
 
 import pytest
 
@@ -40,10 +41,9 @@ def test_nothing_is_left_open(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_writing_to_a_stopped_child_ends():
+def test_writing_to_a_stopped_child_ends(monkeypatch):
     """It fails after a while instead of waiting for ever."""
-    import signal
-
+    monkeypatch.setattr("service.children._SEND_TIMEOUT", 1)
     child = Child("tests.nowhere:run", {})
     os.kill(child.pid, signal.SIGSTOP)
     with pytest.raises(OSError):
