@@ -98,11 +98,11 @@ class JobQueue:
         while not self._stopping.is_set():
             job = None
             try:
-                job = self._take()
-                if job is None:
-                    with self._changed:
+                with self._changed:  # from looking to waiting, so that no new job is overlooked
+                    job = self._take()
+                    if job is None:
                         self._changed.wait(1.0)
-                else:
+                if job is not None:
                     self._do(job)
             except Exception as error:  # whatever it is, the jobs behind it get their turn
                 log.exception("a job stumbled")

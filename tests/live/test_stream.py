@@ -26,7 +26,10 @@ def watched(start_daemon, tiny_model, camera_folder, make_picture, encode):
     daemon = start_daemon("--model", str(tiny_model), "--camera", str(camera_folder), "--camera-fps", "20")
     for colour in ("red", "green", "blue"):
         for seed in range(3):
-            assert daemon.teach(colour, encode(make_picture(colour, seed))).status == 201
+            taught = daemon.teach(colour, encode(make_picture(colour, seed)))
+            assert taught.status == 201
+    with events_of(daemon) as events:  # the newest frame may have been answered before the last picture was taught
+        next(data for event, data in events if event == "classification" and data["model"] == taught.json["model"])
     return daemon
 
 
