@@ -8,7 +8,7 @@ unpack to gigabytes. Pixels are RGB throughout, shape (height, width, 3), uint8.
 """
 
 from io import BytesIO
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -57,13 +57,20 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits(), at_least: Optional[
 
     Returns an array of shape (height, width, 3), uint8. Raises as `read_header` does.
     """
+    return read_picture(data, limits, at_least)[1]
+
+
+def read_picture(
+    data: bytes, limits: ImageLimits = ImageLimits(), at_least: Optional[int] = None
+) -> Tuple[ImageHeader, np.ndarray]:
+    """What `read_header` and `decode` give, in one go."""
     image = _open(data, limits)
-    _header(image, limits)
+    header = _header(image, limits)
     try:
         if at_least:
             _draft(image, at_least)
             image = _reduce(image, at_least)
-        return np.array(_to_rgb(_upright(image)))
+        return header, np.array(_to_rgb(_upright(image)))
     except Exception as error:
         # The decoders raise nearly anything for damaged files, from struct.error to
         # ZeroDivisionError; they never had side effects to undo.

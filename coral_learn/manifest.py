@@ -14,6 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import numpy as np
 
 from coral_learn.errors import ManifestError
+from coral_learn.runtime.tflite import COMPILED_SUFFIX
 
 _MIN_COSINE = 0.99
 _FIELDS = {"name": str, "source": str, "licence": str, "sha256": str, "embedding_size": int}
@@ -62,7 +63,7 @@ class Manifest:
         """
         path = Path(str(model_path))
         digest = file_digest(path)
-        for stem in (path.stem, path.stem.replace("_edgetpu", "")):
+        for stem in (path.stem, path.stem.replace(COMPILED_SUFFIX, "")):
             source = path.with_name(stem + ".json")
             if source.exists():
                 return cls._read(source, path, digest)

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
-from coral_learn.classifier import Prediction
+from coral_learn.classifier import Prediction, rank
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.heads import EmbeddingPipeline, Head, ImprintingHead, IncrementalHead
 from coral_learn.manifest import Manifest
@@ -145,8 +145,8 @@ class Learner:
         total = sum(score for _, score in scored)
         if not total > 0:
             return Answer(None, 0.0, [], model)
-        ranked = sorted(scored, key=lambda pair: -pair[1])[:top_k]
-        predictions = [Prediction(name, round(float(score / total), 6)) for name, score in ranked]
+        ranked = rank(np.array([score for _, score in scored]) / total, [name for name, _ in scored], top_k)
+        predictions = [Prediction(name, round(score, 6)) for name, score in ranked]
         return Answer(predictions[0].label, predictions[0].score, predictions, model)
 
     @property
@@ -156,8 +156,7 @@ class Learner:
             return self._model_tag()
 
     def _answering(self) -> Head:
-        if self._live is None:
-            raise ExtractorUnavailable("the extractor has not been loaded yet", retry_after=2)
+        self.must_have_extractor()
         return self._version_head or self._live
 
     def _model_tag(self) -> Dict[str, Any]:
@@ -252,15 +251,13 @@ class Learner:
             # Before the rows, so that a row always has its picture.
             for picture, content in zip(pictures, data):
                 self._store.images.save(picture.sha256, content)
+            # Older examples of these pictures may wait to be embedded anew; this does it for them.
+            embeddings = {picture.sha256: picture.embedding for picture in pictures}
+            overdue = [(embeddings[sha256], number) for sha256 in embeddings for number in self._overdue(sha256)]
             with self._store.database.write() as connection:
                 class_id = self._store.classes.find_or_create(connection, name)
-                added, overdue = [], []
+                added = []
                 for picture in pictures:
-                    if self._store.examples.embedding(picture.sha256, extractor.digest) is None:
-                        # Older examples of this picture wait to be embedded anew; this does it for them.
-                        overdue += [
-                            (picture.embedding, one.class_id) for one in self._store.examples.of_picture(picture.sha256)
-                        ]
                     example, new = self._store.examples.add(connection, class_id, picture, source, capture)
                     self._store.examples.save_embedding(connection, picture.sha256, extractor.digest, picture.embedding)
                     added.append(Added(example, new))
@@ -295,16 +292,16 @@ class Learner:
         """Teach the live model a stored picture that this extractor had not seen."""
         extractor = self.must_have_extractor()
         with self._changes:
-            if self._store.examples.embedding(sha256, extractor.digest) is not None:
+            overdue = self._overdue(sha256)
+            if not overdue:
                 return
-            examples = self._store.examples.of_picture(sha256)
             with self._store.database.write() as connection:
                 self._store.examples.save_embedding(connection, sha256, extractor.digest, embedding)
                 revision = self._next_revision(connection)
             with self._heads:
                 self._revision = revision
-                for example in examples:
-                    self._live.learn_one(embedding, example.class_id)
+                for number in overdue:
+                    self._live.learn_one(embedding, number)
 
     # -- versions ---------------------------------------------------------------------------
 
@@ -343,6 +340,12 @@ class Learner:
         if self.extractor is None:
             raise ExtractorUnavailable("the extractor has not been loaded yet", retry_after=2)
         return self.extractor
+
+    def _overdue(self, sha256: str) -> List[int]:
+        """The classes of the examples whose picture this extractor has not seen yet."""
+        if self._store.examples.embedding(sha256, self.extractor.digest) is not None:
+            return []
+        return [example.class_id for example in self._store.examples.of_picture(sha256)]
 
     def _must_not_be_pretrained(self, name: str) -> None:
         if name in self._pretrained:

@@ -114,21 +114,21 @@ class LiveLoop:
         """The camera's state."""
         return self._camera.state
 
-    def picture(self, timeout: float = 3.0, after: int = 0) -> Frame:
-        """The newest frame with its JPEG, and a number higher than `after`. Raises `CameraError`."""
+    def picture(self, timeout: float = 3.0) -> Frame:
+        """The newest frame with its JPEG. Raises `CameraError`."""
         asked = time.time()
         with self._picture:
             self._wanted_until = time.monotonic() + _JPEG_INTEREST
-            fresh = self._picture.wait_for(lambda: self._fresh(asked, after) or self._gone(), timeout)
-            if not fresh or not self._fresh(asked, after):
+            fresh = self._picture.wait_for(lambda: self._fresh(asked) or self._gone(), timeout)
+            if not fresh or not self._fresh(asked):
                 state = self._camera.state
                 raise CameraError(state.reason or f"the camera gave no picture for {timeout:g} s")
             return self._jpeg
 
-    def _fresh(self, asked: float, after: int) -> bool:
+    def _fresh(self, asked: float) -> bool:
         """Whether there is a JPEG of the newest frame, or of one just taken, from a camera that is there."""
         jpeg = self._jpeg
-        if jpeg is None or jpeg.number <= after or self._camera.state.state != ONLINE:
+        if jpeg is None or self._camera.state.state != ONLINE:
             return False
         return jpeg.number == self._newest or jpeg.captured > asked - _JUST_TAKEN
 

@@ -43,8 +43,7 @@ class PictureReader:
         with self._places:
             started = time.perf_counter()
             width, height = extractor.input_width, extractor.input_height
-            header = image.read_header(data, self._limits)
-            rgb = image.decode(data, self._limits, image.decode_side(width, height))
+            header, rgb = image.read_picture(data, self._limits, image.decode_side(width, height))
             pixels = image.fit(rgb, width, height)
             elapsed = (time.perf_counter() - started) * 1000
         return Picture(data, hashlib.sha256(data).hexdigest(), header, pixels, elapsed)

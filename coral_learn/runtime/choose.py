@@ -8,8 +8,8 @@ from coral_learn.runtime import edgetpu, fake
 from coral_learn.runtime.base import Runtime
 from coral_learn.runtime.cpu import CpuRuntime
 from coral_learn.runtime.edgetpu import EdgeTpuRuntime, find_edge_tpus
-from coral_learn.runtime.fake import COMPILED_SUFFIX, FakeEdgeTpuRuntime
-from coral_learn.runtime.tflite import is_compiled, read_model
+from coral_learn.runtime.fake import FakeEdgeTpuRuntime
+from coral_learn.runtime.tflite import COMPILED_SUFFIX, is_compiled, read_model
 
 DEVICES = "auto, cpu, edgetpu, usb, usb:N, pci, pci:N, :N"
 

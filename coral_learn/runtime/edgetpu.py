@@ -11,7 +11,7 @@ import importlib.util
 import os
 import re
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional
 
 from coral_learn.errors import (
     DelegateLibraryMissing,
@@ -30,6 +30,7 @@ from coral_learn.runtime.tflite import (
     load_interpreter,
     read_model,
 )
+from coral_learn.versions import version_numbers
 
 LIBRARY = "libedgetpu.so.1"
 # The device names libedgetpu parses (tflite/edgetpu_delegate_for_custom_op_tflite_plugin.cc).
@@ -97,7 +98,7 @@ def check_pair(library: InterpreterLibrary, libedgetpu: Optional[str]) -> None:
     """Refuse a run-time and a libedgetpu that are known to crash together."""
     if libedgetpu is None or "TF" in libedgetpu:
         return
-    if library.name != "tflite_runtime" or _numbers(library.version) > LAST_FOR_GOOGLES_BUILD:
+    if library.name != "tflite_runtime" or version_numbers(library.version) > LAST_FOR_GOOGLES_BUILD:
         raise RuntimeMismatch(
             f"libedgetpu {libedgetpu} crashes with {library}: it was built for tflite-runtime 2.11.1 and older. "
             "Install that "
@@ -173,10 +174,6 @@ def _not_found(device: str) -> DeviceNotFound:
     return DeviceNotFound(
         "the Edge TPU ({}) did not open{}: {}".format(", ".join(seen), f" as {device!r}" if device else "", hint)
     )
-
-
-def _numbers(version: str) -> Tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _read(path: Path) -> str:

@@ -18,10 +18,9 @@ from coral_learn.errors import CompiledModelNeedsEdgeTpu, DeviceNotFound, Invoke
 from coral_learn.runtime.base import Runtime
 from coral_learn.runtime.cpu import CpuRuntime
 from coral_learn.runtime.lock import DeviceLock
-from coral_learn.runtime.tflite import is_compiled, read_model
+from coral_learn.runtime.tflite import COMPILED_SUFFIX, is_compiled, read_model
 
 DEVICE_NAME = re.compile(r"fake(?::(?P<fault>abort|hang|fail|absent)(?:=(?P<run>\d+))?)?")
-COMPILED_SUFFIX = "_edgetpu"
 
 
 class FakeEdgeTpuRuntime(Runtime):

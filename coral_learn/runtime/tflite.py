@@ -8,12 +8,14 @@ import numpy as np
 
 from coral_learn.errors import InvokeFailed, ModelFileMissing, ModelFormatError, RuntimeMissing
 from coral_learn.runtime.base import Runtime, TensorSpec
+from coral_learn.versions import package_version
 
 # On x86 the successor answers 14 times faster with an int8 model, so it comes first on a CPU.
 CPU_ORDER = ("ai_edge_litert", "tflite_runtime")
 # Google's Edge TPU library fits the old run-time only, so that comes first there.
 EDGETPU_ORDER = ("tflite_runtime", "ai_edge_litert")
 
+COMPILED_SUFFIX = "_edgetpu"  # what edgetpu_compiler puts behind a file's name
 EDGETPU_OPERATOR = b"edgetpu-custom-op"
 FILE_IDENTIFIER = b"TFL3"  # bytes 4..8 of every .tflite file (TensorFlow Lite schema.fbs)
 
@@ -41,7 +43,7 @@ def find_library(order: Tuple[str, ...]) -> InterpreterLibrary:
         except Exception as error:  # a wheel for another numpy or C library fails in many ways
             failures.append(f"{name} is installed but can't be imported ({error})")
             continue
-        return InterpreterLibrary(name, _version(name), module)
+        return InterpreterLibrary(name, package_version(name), module)
     raise RuntimeMissing(
         "no TensorFlow Lite run-time: {}. On Python 3.9 and newer: pip install ai-edge-litert; "
         "on Python 3.7 and 3.8: pip install tflite-runtime".format("; ".join(failures))
@@ -114,11 +116,3 @@ def _spec(details: dict) -> TensorSpec:
     scale, zero_point = details["quantization"]
     shape = tuple(int(n) for n in details["shape"])
     return TensorSpec(shape, np.dtype(details["dtype"]).name, float(scale), int(zero_point))
-
-
-def _version(package: str) -> str:
-    try:
-        from importlib import metadata
-    except ImportError:  # Python 3.7
-        import importlib_metadata as metadata
-    return metadata.version(package)

@@ -4,7 +4,7 @@ A process and not a thread, because the Edge TPU's driver ends its process when 
 fails, waits for ever when a PCIe device dies, and holds the interpreter lock while it loads.
 
 On the channel: first ("ready", facts, model path) or ("failed", error name, text); then for each
-(number, pixels) one (number, embedding, milliseconds, None) or (number, None, 0, text).
+`pixels` one (embedding, milliseconds, None) or (None, 0, text).
 """
 
 import time
@@ -24,11 +24,11 @@ def run(channel, arguments: Dict[str, Any]) -> None:
         return
     channel.send(("ready", tuple(extractor.info), str(extractor.model_path)))
     while True:
-        number, pixels = channel.recv()
+        pixels = channel.recv()
         started = time.perf_counter()
         try:
             embedding = extractor.embed_pixels(pixels)
         except CoralLearnError as error:
-            channel.send((number, None, 0.0, str(error)))
+            channel.send((None, 0.0, str(error)))
         else:
-            channel.send((number, embedding, (time.perf_counter() - started) * 1000, None))
+            channel.send((embedding, (time.perf_counter() - started) * 1000, None))

@@ -12,7 +12,7 @@ import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
-from typing import Callable, List, NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -73,9 +73,7 @@ class ExtractorSupervisor:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="extractor", daemon=True)
         self._child: Optional[Child] = None
-        self._number = 0
         self._failures = 0
-        self._given_up: List[Child] = []
         self.info: Optional[ExtractorInfo] = None
         self.health = Health(STARTING, "the extractor is being loaded", 0)
 
@@ -94,12 +92,6 @@ class ExtractorSupervisor:
         """End the process and the thread, whatever they do."""
         self.interrupt()
         self._thread.join(10.0)
-
-    @property
-    def pid(self) -> Optional[int]:
-        """The process's id while there is one."""
-        child = self._child
-        return child.pid if child is not None else None
 
     @property
     def waiting(self) -> int:
@@ -176,13 +168,13 @@ class ExtractorSupervisor:
 
     def _ask(self, pixels: np.ndarray) -> Union[Embedded, str, None]:
         """One exchange with the process: an embedding, its complaint, or None when it was lost."""
-        child, self._number = self._child, self._number + 1
+        child = self._child
         try:
-            child.channel.send((self._number, pixels))
+            child.channel.send(pixels)
             if not child.channel.poll(self._timeout):
                 self._lose(f"no answer for {self._timeout:g} s")
                 return None
-            _, embedding, milliseconds, complaint = child.channel.recv()
+            embedding, milliseconds, complaint = child.channel.recv()
         except (EOFError, OSError):
             self._lose("its process " + _end_of(child))
             return None
@@ -242,7 +234,6 @@ class ExtractorSupervisor:
         child, self._child = self._child, None
         if child is not None and not child.release():
             log.error("the extractor's process %d can't be killed, a driver holds it; it is given up", child.pid)
-            self._given_up.append(child)
 
     def _refuse_waiting(self) -> None:
         while True:

@@ -39,11 +39,6 @@ class Access:
         names = {"localhost", host.lower(), socket.gethostname().lower(), socket.gethostname().lower() + ".local"}
         self._hosts = names | {name.strip().lower() for name in allowed_hosts.split(",") if name.strip()}
 
-    @property
-    def wants_token(self) -> bool:
-        """Whether clients need a token."""
-        return bool(self._tokens)
-
     def check(self, asked: Request) -> Optional[Response]:
         """None when the request may go on, else the refusal."""
         return self._check_host(asked) or self._check_origin(asked) or self._check_token(asked)

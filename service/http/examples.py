@@ -91,7 +91,7 @@ def _class_in_query() -> str:
 
 
 def _read(files: List[Upload]) -> Tuple[List[Picture], List[Dict[str, Any]]]:
-    """Decode and embed; pictures that can't be used are told apart."""
+    """Decode; pictures that can't be used are told apart."""
     parts, good, rejected = services(), [], []
     for file in files:
         try:

@@ -5,7 +5,9 @@ from typing import Any, Dict, List
 from flask import Blueprint, jsonify
 
 import coral_learn
+from service.camera.supervisor import NONE, ONLINE
 from service.errors import StoreError
+from service.extraction.supervisor import READY
 from service.http.problems import problem
 from service.http.services import services
 
@@ -37,7 +39,7 @@ def status():
         version=coral_learn.__version__,
         device=info.device if info else None,
         device_reason=info.reason if info else health.reason,
-        degraded=bool(info and info.degraded) or health.state != "ready",
+        degraded=bool(info and info.degraded) or health.state != READY,
         extractor=_extractor(parts),
         model=dict(parts.learner.model, unseen=parts.learner.unseen()),
         counts={
@@ -72,13 +74,13 @@ def _extractor(parts) -> Dict[str, Any]:
 
 def _failing() -> List[Dict[str, str]]:
     parts, failing = services(), []
-    if parts.extraction.health.state != "ready" or parts.learner.extractor is None:
+    if parts.extraction.health.state != READY or parts.learner.extractor is None:
         failing.append({"field": "extractor", "detail": parts.extraction.health.reason})
     try:
         parts.store.check_writable()
     except StoreError as error:
         failing.append({"field": "store", "detail": str(error)})
     camera = parts.live.camera
-    if camera.state not in ("none", "online"):
+    if camera.state not in (NONE, ONLINE):
         failing.append({"field": "camera", "detail": camera.reason})
     return failing

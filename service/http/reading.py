@@ -6,8 +6,8 @@ from typing import Any, List, NamedTuple, Tuple
 from flask import Request, request
 
 from coral_learn.image import MEDIA_TYPES
+from coral_learn.versions import package_version, version_numbers
 from service.errors import Invalid, UnsupportedBody
-from service.http.versions import package_version
 
 MAX_FILES = 200
 MAX_SIZE = 1000
@@ -68,7 +68,7 @@ def uploads() -> List[Upload]:
 
 
 def _parts() -> List[Upload]:
-    if package_version("werkzeug") < MULTIPART_FIXED:
+    if version_numbers(package_version("werkzeug")) < MULTIPART_FIXED:
         raise UnsupportedBody(
             "multipart bodies are not taken here, because the parser for this Python version has a hole that was never "
             "closed; send each picture as the raw body, with its type, for example Content-Type: image/jpeg"

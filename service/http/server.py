@@ -15,10 +15,10 @@ from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask
 from waitress.utilities import Error
 
+from coral_learn.versions import package_version, version_numbers
 from service.errors import PortUnusable
 from service.http.access import TOKEN_HINT, Access
 from service.http.problems import MEDIA_TYPE, TITLES, document
-from service.http.versions import package_version
 
 _WORKERS = 12  # threads besides those for streams
 _MEGABYTE = 1024 * 1024
@@ -93,7 +93,7 @@ def listen(host: str, port: int) -> socket.socket:
 def create_server(app: Flask, access: Access, listener: socket.socket, max_upload_mb: float, max_streams: int):
     """A server whose `run` answers until SystemExit is raised in it."""
     largest = int(max_upload_mb * _MEGABYTE)
-    lookahead = 1 if package_version("waitress") >= _LOOKAHEAD_SAFE else 0
+    lookahead = 1 if version_numbers(package_version("waitress")) >= _LOOKAHEAD_SAFE else 0
     server = waitress.server.create_server(
         app,
         sockets=[listener],
