@@ -9,8 +9,27 @@
 from coral_learn.classifier import Classifier, Prediction
 from coral_learn.errors import CoralLearnError
 from coral_learn.extractor import Extractor, ExtractorInfo
-from coral_learn.heads import EmbeddingPipeline, Head, ImprintingHead, IncrementalHead, SoftmaxHead, load_head
-from coral_learn.training import SoftmaxOptions, evaluate, fit_softmax, stratified_split
+from coral_learn.heads import (
+    EmbeddingPipeline,
+    Head,
+    ImprintingHead,
+    IncrementalHead,
+    LinearDiscriminantHead,
+    NeighboursHead,
+    SoftmaxHead,
+    load_head,
+)
+from coral_learn.training import (
+    Recipe,
+    SoftmaxOptions,
+    calibrate,
+    choose_head,
+    evaluate,
+    evaluate_left_out,
+    fit_softmax,
+    make_calibrated,
+    stratified_split,
+)
 
 __version__ = "0.1.0"
 
@@ -23,11 +42,18 @@ __all__ = [
     "Head",
     "ImprintingHead",
     "IncrementalHead",
+    "LinearDiscriminantHead",
+    "NeighboursHead",
     "Prediction",
+    "Recipe",
     "SoftmaxHead",
     "SoftmaxOptions",
+    "calibrate",
+    "choose_head",
     "evaluate",
+    "evaluate_left_out",
     "fit_softmax",
     "load_head",
+    "make_calibrated",
     "stratified_split",
 ]

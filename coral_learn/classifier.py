@@ -6,7 +6,7 @@ import numpy as np
 
 from coral_learn.errors import OptionError
 from coral_learn.extractor import Extractor
-from coral_learn.heads import EmbeddingPipeline, Head, ImprintingHead
+from coral_learn.heads import Head, ImprintingHead
 
 
 class Prediction(NamedTuple):
@@ -32,8 +32,8 @@ class Classifier:
 
     def __init__(self, extractor: Optional[Extractor] = None, head: Optional[Head] = None):
         self.extractor = extractor or Extractor()
-        info, manifest = self.extractor.info, self.extractor.manifest
-        self.head = head or ImprintingHead(EmbeddingPipeline(info.embedding_size, manifest.mean_embedding))
+        size, mean = self.extractor.info.embedding_size, self.extractor.manifest.mean_embedding
+        self.head = head or ImprintingHead.suited(size, mean)
 
     def teach(self, rgb: np.ndarray, label) -> None:
         """Learn one picture, (height, width, 3) uint8. The head must be an incremental one."""

@@ -24,6 +24,7 @@ CoralLearnError
 |   |-- EmbeddingMismatch (ValueError)
 |   |-- ClassUnknown (KeyError, ValueError)
 |   |-- ClassPretrained (ValueError)
+|   |-- ExampleUnknown (KeyError, ValueError)
 |   |-- ClassNameInvalid (TypeError, ValueError)
 |   `-- HeadStateError (ValueError)
 `-- TrainingError
@@ -143,6 +144,12 @@ class ClassUnknown(HeadError, KeyError, ValueError):
 
 class ClassPretrained(HeadError, ValueError):
     """A pre-trained class can't be changed."""
+
+
+class ExampleUnknown(HeadError, KeyError, ValueError):
+    """The head was never taught this example."""
+
+    __str__ = Exception.__str__
 
 
 class ClassNameInvalid(HeadError, TypeError, ValueError):

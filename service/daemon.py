@@ -13,6 +13,7 @@ from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import ImageLimits
 from coral_learn.runtime.tflite import read_model
 from service import systemd
+from service.calibrating import Calibrating
 from service.camera import Camera
 from service.camera.sources import resolve_camera
 from service.demo import draw_demo
@@ -72,7 +73,9 @@ class Daemon:
         if self.shows_demo:
             source, fps = str(draw_demo(folder / "demo")), fps or _DEMO_FPS
         self._live = LiveLoop(Camera(source, fps), self._extraction, self._learner, self._watchers)
-        self._jobs = JobQueue(self._store, self._learner, self._live.tell_model)
+        rates = settings.false_accept_rate, settings.most_refused
+        self._jobs = JobQueue(self._store, self._learner, self._live.tell_model, *rates)
+        self._calibrating = Calibrating(self._learner, *rates)
         self._reembedding = Reembedding(self._store, self._extraction, pictures, self._learner)
         access = Access(settings.host, settings.allowed_hosts, self.tokens)
         services = Services(
@@ -116,7 +119,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         try:
-            for part in (self._extraction, self._jobs, self._live):
+            for part in (self._extraction, self._jobs, self._live, self._calibrating):
                 part.start()
                 stops.append(part.stop)
             stops.append(self._reembedding.stop)

@@ -7,6 +7,7 @@ by number, so renaming one costs nothing; a pre-trained class i has the number -
 
 import logging
 import threading
+from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
@@ -14,8 +15,9 @@ import numpy as np
 
 from coral_learn.classifier import Prediction, rank
 from coral_learn.extractor import ExtractorInfo
-from coral_learn.heads import EmbeddingPipeline, Head, ImprintingHead, IncrementalHead
+from coral_learn.heads import Head, IncrementalHead, load_head
 from coral_learn.manifest import Manifest
+from coral_learn.training import INCREMENTAL, calibrate, choose_classes
 from service.errors import Conflict, ExtractorUnavailable, Refused, StoreError
 from service.store import Store
 from service.store.classes import StoredClass
@@ -26,12 +28,15 @@ from service.store.models import FinishedModel, StoredModel
 log = logging.getLogger(__name__)
 
 LIVE = "live"
-LIVE_KINDS = {ImprintingHead.kind: ImprintingHead}
+_LESSONS_AT_ONCE = 1000
 _ACTIVE, _REVISION, _LIVE_HEAD = "active_model", "live_revision", "live_head"
 
 
 class Answer(NamedTuple):
-    """What the model says: the best class or None, its score, the first classes, and which model said it."""
+    """What the model says: the best class, its score, the first classes, and which model said it.
+
+    label : None for a picture of none of the classes, or before anything was taught
+    """
 
     label: Optional[str]
     score: float
@@ -80,6 +85,7 @@ class Learner:
         self._seen: set = set()
         self._manifest: Optional[Manifest] = None
         self.extractor: Optional[ExtractorInfo] = None
+        self.changed = threading.Event()  # set whenever the live model has learnt or forgotten something
 
     # -- starting ---------------------------------------------------------------------------
 
@@ -95,22 +101,31 @@ class Learner:
                 self._live, self.extractor = live, info
                 self._version = self._version_head = None
                 self._revision = int(self._store.note(_REVISION) or 0)
+            self.changed.set()
             self._restore_version()
             log.info("live model ready: %d classes, revision %d", len(live.classes), self._revision)
 
     def _build_live(self, info: ExtractorInfo, kind: str) -> IncrementalHead:
         """The live model as the store's examples make it."""
-        head = LIVE_KINDS[kind](EmbeddingPipeline(info.embedding_size, self._manifest.mean_embedding))
-        pretrained = self._manifest.pretrained() if self._keep_classes else None
-        if pretrained is not None:
-            head.keep(pretrained.weights, [-1 - index for index in range(len(pretrained.names))])
-            self._pretrained = pretrained.names
-            self._names.update({-1 - index: name for index, name in enumerate(pretrained.names)})
-        elif self._keep_classes:
-            log.warning("the model %s has no pre-trained classes to keep", info.name)
-        for example in self._store.examples.learnt(info.digest):
-            head.learn_one(example.embedding, example.class_id)
-        return head
+        head = INCREMENTAL[kind].suited(info.embedding_size, self._manifest.mean_embedding)
+        if self._keep_classes:
+            self._keep_pretrained(head, info)
+        lessons = iter(self._store.examples.learnt(info.digest))
+        while True:
+            some = list(islice(lessons, _LESSONS_AT_ONCE))
+            if not some:
+                return head
+            head.learn_many(np.stack([one.embedding for one in some]), [one.class_id for one in some])
+
+    def _keep_pretrained(self, head: IncrementalHead, info: ExtractorInfo) -> None:
+        pretrained = self._manifest.pretrained()
+        if pretrained is None or not hasattr(head, "keep"):
+            log.warning("%s with the head %s has no pre-trained classes to keep", info.name, head.kind)
+            self._pretrained = []
+            return
+        head.keep(pretrained.weights, [-1 - index for index in range(len(pretrained.names))])
+        self._pretrained = pretrained.names
+        self._names.update({-1 - index: name for index, name in enumerate(pretrained.names)})
 
     def _restore_version(self) -> None:
         """Let the version that answered before the restart answer again."""
@@ -140,6 +155,7 @@ class Learner:
         with self._heads:
             head, model, names = self._answering(), self._model_tag(), self._names
             scored = [] if not head.classes else list(zip(head.classes, head.scores(embedding)))
+            known = bool(scored) and head.knows(embedding)
         # Classes deleted since a version was trained have no name and no part in its answer.
         scored = [(names[number], score) for number, score in scored if number in names]
         total = sum(score for _, score in scored)
@@ -147,7 +163,8 @@ class Learner:
             return Answer(None, 0.0, [], model)
         ranked = rank(np.array([score for _, score in scored]) / total, [name for name, _ in scored], top_k)
         predictions = [Prediction(name, round(score, 6)) for name, score in ranked]
-        return Answer(predictions[0].label, predictions[0].score, predictions, model)
+        best = predictions[0]
+        return Answer(best.label if known else None, best.score, predictions, model)
 
     @property
     def model(self) -> Dict[str, Any]:
@@ -166,10 +183,10 @@ class Learner:
         return {"version": LIVE, "revision": self._revision, "head": kind}
 
     @property
-    def pipeline(self) -> EmbeddingPipeline:
-        """What is done to embeddings before a head sees them."""
+    def mean_embedding(self) -> Optional[np.ndarray]:
+        """The extractor's mean embedding, (D,), where it is known."""
         self.must_have_extractor()
-        return self._live.pipeline
+        return self._manifest.mean_embedding
 
     def class_name(self, number: int) -> str:
         """The name of a class by its number, as reports of versions hold it."""
@@ -179,7 +196,7 @@ class Learner:
     def live_facts(self) -> Dict[str, Any]:
         """The live model, answering or not: revision, head, and how many classes it was taught."""
         with self._heads:
-            taught = 0 if self._live is None else sum(count is not None for count in self._live.counts)
+            taught = 0 if self._live is None else len(self._live.counts)
             kind = self._live.kind if self._live is not None else self._default_head
             return {"version": LIVE, "revision": self._revision, "head": kind, "classes": taught}
 
@@ -224,6 +241,8 @@ class Learner:
         """Remove a class with its examples; returns how many. Raises `NotFound`, `Conflict`."""
         with self._changes:
             stored = self._find(name)
+            digest = self.extractor.digest if self.extractor is not None else ""
+            learnt = [one.embedding for one in self._store.examples.learnt_of(digest, stored.id)]
             with self._store.database.write() as connection:
                 examples = self._store.examples.of_class(connection, stored.id)
                 unused = [one.sha256 for one in examples if self._store.examples.delete(connection, one)]
@@ -231,9 +250,10 @@ class Learner:
                 revision = self._next_revision(connection)
             with self._heads:
                 self._names = {number: other for number, other in self._names.items() if number != stored.id}
-                if self._live is not None and stored.id in self._live.classes:
-                    self._live.remove_class(stored.id)
+                if learnt:
+                    self._live.forget_many(np.stack(learnt), stored.id)
                 self._revision = revision
+            self.changed.set()
             self._remove_pictures(unused)
         return len(examples)
 
@@ -270,6 +290,7 @@ class Learner:
                         self._live.learn_one(picture.embedding, class_id)
                 for embedding, number in overdue:
                     self._live.learn_one(embedding, number)
+            self.changed.set()
         return added
 
     def delete_example(self, example_id: str) -> StoredExample:
@@ -285,6 +306,7 @@ class Learner:
                 self._revision = revision
                 if embedding is not None:
                     self._live.forget(embedding, example.class_id)
+            self.changed.set()
             self._remove_pictures([example.sha256] if unused else [])
         return example
 
@@ -302,6 +324,25 @@ class Learner:
                 self._revision = revision
                 for number in overdue:
                     self._live.learn_one(embedding, number)
+            self.changed.set()
+
+    def calibrate(self, false_accept_rate: float, most_refused: float) -> None:
+        """Let the live model's scores and its "none of these" fit what it knows now.
+
+        Worked out on a copy, so that answers and lessons don't wait.
+        """
+        with self._changes:
+            if self.extractor is None:
+                return
+            with self._heads:
+                live, copy = self._live, load_head(self._live.state())
+            labels = [label for _, label in self._store.examples.labels() if label in copy.counts]
+            chosen = sorted({labels[index] for index in choose_classes(labels)})
+            sample = [one for label in chosen for one in self._store.examples.learnt_of(self.extractor.digest, label)]
+        embeddings = np.array([one.embedding for one in sample]).reshape(len(sample), -1)
+        calibrate(copy, embeddings, [one.class_id for one in sample], false_accept_rate, most_refused)
+        with self._heads:
+            live.adopt_calibration(copy)
 
     # -- versions ---------------------------------------------------------------------------
 
@@ -327,6 +368,7 @@ class Learner:
                 self._live = live
                 self._version = self._version_head = None
                 self._seen = set()
+            self.changed.set()
 
     def add_version(self, job: StoredJob, finished: FinishedModel) -> int:
         """Publish what a training job made; returns the version."""

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 from coral_learn.errors import DeviceError
-from coral_learn.heads import ImprintingHead
 from coral_learn.runtime.choose import DEVICES, check_device
+from coral_learn.training import FALSE_ACCEPT_RATE, INCREMENTAL
 from service.errors import SettingsError
 
 PREFIX = "CORAL_LEARN_"
 SECTION = "coral-learn"
-LIVE_HEADS = (ImprintingHead.kind,)
+LIVE_HEADS = tuple(INCREMENTAL)
 
 
 def _setting(default: Any, help_text: str, lowest: float = 0, highest: float = 0) -> Any:
@@ -41,7 +41,18 @@ class Settings:
     device: str = _setting("auto", f"where the extractor runs: {DEVICES}")
     threads: int = _setting(0, "threads of the extractor on a CPU, 0 for one a core, at most 4", 0, 64)
     head: str = _setting("imprinting", f"the live model's head: {', '.join(LIVE_HEADS)}")
-    keep_classes: bool = _setting(False, "keep the model's pre-trained classes beside the taught ones")
+    keep_classes: bool = _setting(
+        False, "keep the model's pre-trained classes beside the taught ones (with the head imprinting)"
+    )
+    false_accept_rate: float = _setting(
+        FALSE_ACCEPT_RATE,
+        "share of pictures of nothing taught that may get a class instead of none; 1 always gives a class",
+        0.001,
+        1,
+    )
+    most_refused: float = _setting(
+        0.01, "share of the taught examples themselves that may be taken for none to keep that rate", 0, 1
+    )
     camera_fps: float = _setting(
         0.0,
         "frames a second to take, at most; 0 for the camera's own pace, and one picture a second from a folder",

@@ -1,8 +1,22 @@
 """The last layer: from an embedding to a score for each class."""
 
-from coral_learn.heads.base import Head, IncrementalHead, load_head
+from coral_learn.heads.base import Calibration, Head, IncrementalHead, LeftOut, load_head
+from coral_learn.heads.discriminant import LinearDiscriminantHead
 from coral_learn.heads.imprinting import ImprintingHead
+from coral_learn.heads.neighbours import Neighbour, NeighboursHead
 from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.softmax import SoftmaxHead
 
-__all__ = ["EmbeddingPipeline", "Head", "ImprintingHead", "IncrementalHead", "SoftmaxHead", "load_head"]
+__all__ = [
+    "Calibration",
+    "EmbeddingPipeline",
+    "Head",
+    "ImprintingHead",
+    "IncrementalHead",
+    "LeftOut",
+    "LinearDiscriminantHead",
+    "Neighbour",
+    "NeighboursHead",
+    "SoftmaxHead",
+    "load_head",
+]

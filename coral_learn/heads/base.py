@@ -1,28 +1,55 @@
 """What every head is."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Dict, List, Sequence, Type
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Type
 
 import numpy as np
 
-from coral_learn.errors import ClassNameInvalid, ClassUnknown, HeadStateError, NothingLearnt
+from coral_learn.errors import ClassNameInvalid, ClassUnknown, EmbeddingMismatch, HeadStateError, NothingLearnt
 from coral_learn.heads.pipeline import EmbeddingPipeline
 
 State = Dict[str, np.ndarray]
 _KINDS: Dict[str, Type["Head"]] = {}
 
 
+class Calibration(NamedTuple):
+    """What turns a head's logits into honest scores, and lets it say "none of these".
+
+    scale : factor on the logits before softmax (the inverse of a temperature)
+    threshold : the familiarity below which an embedding belongs to none of the classes;
+        minus infinity where nothing is refused
+    """
+
+    scale: float
+    threshold: float = -np.inf
+
+
+class LeftOut(NamedTuple):
+    """What a head would say of its own examples, had it not been taught them.
+
+    logits : (N, C) of each example; minus infinity for its own class where it is the only one of it
+    familiarity : (N,)
+    """
+
+    logits: np.ndarray
+    familiarity: np.ndarray
+
+
 class Head(ABC):
     """The last layer over a set of classes. Plain numpy, no thread, no file.
 
-    A class is named by an int or by a str, the same sort throughout one head. Classes are kept in
-    sorted order, so that the order of teaching can't change an answer.
+    A class is named by an int or by a str, the same sort throughout one head. Taught classes are
+    kept in sorted order, so that the order of teaching can't change an answer.
 
     kind : the head's name in states and in the HTTP API
+    power : exponent of the pipeline that suits this head (`EmbeddingPipeline`)
     pipeline : what is done to an embedding first
+    calibration : set it to what `coral_learn.training.calibrate` found
     """
 
     kind = ""
+    power = 1.0
+    scale = 1.0
 
     def __init_subclass__(cls, **arguments):
         super().__init_subclass__(**arguments)
@@ -31,18 +58,28 @@ class Head(ABC):
 
     def __init__(self, pipeline: EmbeddingPipeline):
         self.pipeline = pipeline
+        self.calibration = Calibration(self.scale)
+
+    @classmethod
+    def suited(cls, size: int, mean: Optional[np.ndarray] = None, **options) -> "Head":
+        """An empty head over the pipeline that suits it best (measured, see the README)."""
+        return cls(EmbeddingPipeline(size, mean, cls.power), **options)
 
     @property
     @abstractmethod
     def classes(self) -> List[Any]:
-        """The classes that can be answered, in the order of `scores`."""
+        """The classes that can be answered, in the order of `logits` and `scores`."""
 
     @abstractmethod
-    def scores(self, embedding: np.ndarray) -> np.ndarray:
-        """Score of each class for one embedding, (C,) float64, 0..1, summing to 1.
+    def logits(self, embeddings: np.ndarray) -> np.ndarray:
+        """Evidence for each class, (C,) for one embedding (D,), (N, C) for (N, D); float64.
 
         Changes nothing. Raises `NothingLearnt` without a class, `EmbeddingMismatch` for a wrong embedding.
         """
+
+    def familiarity(self, embeddings: np.ndarray) -> np.ndarray:
+        """How much like anything taught an embedding is: a number for (D,), (N,) for (N, D)."""
+        return self.logits(embeddings).max(axis=-1)
 
     @abstractmethod
     def state(self) -> State:
@@ -51,11 +88,32 @@ class Head(ABC):
     @classmethod
     @abstractmethod
     def from_state(cls, state: State) -> "Head":
-        """The head with this state."""
+        """The head with this state; `load_head` adds what is common to all."""
+
+    def scores(self, embeddings: np.ndarray) -> np.ndarray:
+        """Score of each class, 0..1, summing to 1; shapes and errors as of `logits`."""
+        return softmax(self.calibration.scale * self.logits(embeddings))
 
     def predict(self, embedding: np.ndarray):
-        """The class with the highest score."""
-        return self.classes[int(np.argmax(self.scores(embedding)))]
+        """The class with the highest score, though it may be none of them."""
+        return self.classes[int(np.argmax(self.logits(embedding)))]
+
+    def decide(self, embedding: np.ndarray):
+        """The class with the highest score, or None for an embedding that is none of them."""
+        return self.predict(embedding) if self.knows(embedding) else None
+
+    def knows(self, embedding: np.ndarray) -> bool:
+        """Whether an embedding is like one of the classes at all."""
+        return bool(self.familiarity(embedding) >= self.calibration.threshold)
+
+    def adopt_calibration(self, other: "Head") -> None:
+        """Take over the calibration of a copy of this head."""
+        self.calibration = other.calibration
+
+    def _common_state(self) -> State:
+        state = self.pipeline.state()
+        state.update(kind=np.array(self.kind), calibration=np.array(self.calibration, np.float64))
+        return state
 
     def _must_have_learnt(self) -> None:
         if not self.classes:
@@ -65,6 +123,11 @@ class Head(ABC):
 class IncrementalHead(Head):
     """A head that takes one example more, or one fewer, without training again."""
 
+    @property
+    @abstractmethod
+    def counts(self) -> Dict[Any, int]:
+        """Examples learnt of each taught class."""
+
     def learn_one(self, embedding: np.ndarray, label) -> None:
         """Learn one example of a class, new or known. Raises `EmbeddingMismatch`, `ClassPretrained`."""
         self.learn_many(np.atleast_2d(embedding), [label])
@@ -73,20 +136,51 @@ class IncrementalHead(Head):
     def learn_many(self, embeddings: np.ndarray, labels: Sequence[Any]) -> None:
         """Learn (N, D) examples; the same as learning them one by one, in any order."""
 
-    @abstractmethod
     def forget(self, embedding: np.ndarray, label) -> None:
         """Take back one example: exactly as if it had never been learnt. Raises `ClassUnknown`."""
+        self.forget_many(np.atleast_2d(embedding), label)
 
     @abstractmethod
-    def remove_class(self, label) -> None:
-        """Take back all examples of a class. Raises `ClassUnknown`, `ClassPretrained`."""
+    def forget_many(self, embeddings: np.ndarray, label) -> None:
+        """Take back (N, D) examples of one class, which must have been learnt; without any left it is gone."""
+
+    @abstractmethod
+    def rename(self, label, new) -> None:
+        """Give a class another name. Raises `ClassUnknown`, `ClassPretrained`, `ClassNameInvalid`."""
+
+    @abstractmethod
+    def merge(self, label, into) -> None:
+        """Make the examples of a class those of another. Raises `ClassUnknown`, `ClassPretrained`."""
+
+    @abstractmethod
+    def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> LeftOut:
+        """Exact answers for examples the head has learnt, each as if just this one had not been.
+
+        embeddings, labels : (N, D) and N; any part of what was learnt. Nothing is trained again.
+        """
+
+    @abstractmethod
+    def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+        """Familiarity of examples to a head that was never taught their class, (N,); minus infinity without others.
+
+        embeddings, labels : (N, D) and N; all that was learnt of some classes
+        """
+
+    def _checked(self, embeddings: np.ndarray, labels: Sequence[Any], known: List[Any]):
+        """Directions (N, D) and plain labels, all of one sort."""
+        directions = self.pipeline(embeddings)
+        if len(directions) != len(labels):
+            raise EmbeddingMismatch(f"{len(directions)} embeddings with {len(labels)} labels")
+        known = known or [check_label(labels[0], [])] if len(labels) else known
+        return directions, [check_label(label, known) for label in labels]
 
 
 def load_head(state: State) -> Head:
     """The head that gave this state. Raises `HeadStateError`."""
     try:
-        kind = str(state["kind"])
-        return _KINDS[kind].from_state(state)
+        head = _KINDS[str(state["kind"])].from_state(state)
+        head.calibration = Calibration(*(float(number) for number in state["calibration"]))
+        return head
     except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise HeadStateError(
             "this is not the state of a head (kinds: {}): {}".format(", ".join(sorted(_KINDS)), error)
@@ -99,10 +193,20 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
+def like_input(rows: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+    """Results for (N, D) as they are; for one embedding (D,) the only row."""
+    return rows[0] if np.ndim(embeddings) == 1 else rows
+
+
 def class_unknown(label, classes: Sequence[Any]) -> ClassUnknown:
     """The error for a class the head doesn't have."""
     some = ", ".join(repr(name) for name in list(classes)[:10])
     return ClassUnknown("no class {!r} here; there are {}: {}".format(label, len(classes), some or "none"))
+
+
+def class_taken(label) -> ClassNameInvalid:
+    """The error for a name that another class has."""
+    return ClassNameInvalid(f"there is a class {label!r} already; merge the two, or choose another name")
 
 
 def check_label(label, classes: Sequence[Any]):

@@ -4,22 +4,26 @@ from typing import Dict, Optional
 
 import numpy as np
 
-from coral_learn.errors import EmbeddingMismatch
+from coral_learn.errors import EmbeddingMismatch, OptionError
 
 _TINY = 1e-12
 
 
 class EmbeddingPipeline:
-    """Centre, then scale to length 1. The same for learning and for scoring; part of a head's state.
+    """Centre, flatten by a power, then scale to length 1; for learning and for scoring alike. Part of a head's state.
 
     size : D, the length of an embedding
     mean : (D,), subtracted first; None subtracts nothing. Embeddings behind a ReLU share a large
         common part; without it directions tell classes apart better (+2 points at one example,
         and pre-trained classes stay usable beside taught ones).
+    power : exponent of each number's size, its sign kept; below 1 it keeps a few strong features
+        from outweighing the many (Perronnin, Sanchez, Mensink: Improving the Fisher Kernel, ECCV 2010)
     """
 
-    def __init__(self, size: int, mean: Optional[np.ndarray] = None):
-        self.size = int(size)
+    def __init__(self, size: int, mean: Optional[np.ndarray] = None, power: float = 1.0):
+        if not 0 < power <= 1:
+            raise OptionError(f"the power must be above 0 and at most 1, got {power!r}")
+        self.size, self.power = int(size), float(power)
         self.mean = None if mean is None else check_embeddings(mean, self.size)[0].astype(np.float32, copy=True)
 
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:
@@ -31,11 +35,13 @@ class EmbeddingPipeline:
         if self.mean is not None:
             rows -= self.mean
         rows /= np.maximum(np.abs(rows).max(axis=1, keepdims=True), _TINY)  # squares must not overflow
+        if self.power != 1:
+            rows = np.sign(rows) * np.abs(rows) ** self.power
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY)
 
     def state(self) -> Dict[str, np.ndarray]:
         """Arrays that `from_state` takes."""
-        state = {"pipeline_size": np.array(self.size, np.int64)}
+        state = {"pipeline_size": np.array(self.size, np.int64), "pipeline_power": np.array(self.power)}
         if self.mean is not None:
             state["pipeline_mean"] = self.mean.copy()
         return state
@@ -43,7 +49,7 @@ class EmbeddingPipeline:
     @classmethod
     def from_state(cls, state: Dict[str, np.ndarray]) -> "EmbeddingPipeline":
         """The pipeline with this state."""
-        return cls(int(state["pipeline_size"]), state.get("pipeline_mean"))
+        return cls(int(state["pipeline_size"]), state.get("pipeline_mean"), float(state["pipeline_power"]))
 
 
 def check_embeddings(embeddings, size: int) -> np.ndarray:

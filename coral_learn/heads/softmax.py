@@ -1,11 +1,11 @@
 """Softmax regression: a fully-connected layer, trained by backpropagation (coral_learn/training)."""
 
-from typing import Any, List, Sequence
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
 from coral_learn.errors import HeadStateError
-from coral_learn.heads.base import Head, State, class_array, softmax
+from coral_learn.heads.base import Head, State, class_array, like_input
 from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
 
 
@@ -13,11 +13,21 @@ class SoftmaxHead(Head):
     """A trained layer; a new class means training again.
 
     classes : C classes, sorted; weights : (C, D); biases : (C,)
+    means : (C, D), the mean direction of each class's examples: a layer trained to tell classes
+        apart says nothing of what is none of them, the likeness to their means does. None where
+        nothing is to be refused.
     """
 
     kind = "softmax"
 
-    def __init__(self, pipeline: EmbeddingPipeline, classes: Sequence[Any], weights: np.ndarray, biases: np.ndarray):
+    def __init__(
+        self,
+        pipeline: EmbeddingPipeline,
+        classes: Sequence[Any],
+        weights: np.ndarray,
+        biases: np.ndarray,
+        means: Optional[np.ndarray] = None,
+    ):
         super().__init__(pipeline)
         self._classes = list(classes)
         self._weights = check_embeddings(weights, pipeline.size).astype(np.float32, copy=True)
@@ -27,6 +37,11 @@ class SoftmaxHead(Head):
             raise HeadStateError(f"{count} classes with weights of shape {weights_shape} and biases {biases_shape}")
         if not np.isfinite(self._biases).all():
             raise HeadStateError("the biases of a softmax head must be finite numbers")
+        self._means = None if means is None else check_embeddings(means, pipeline.size).astype(np.float32, copy=True)
+        if self._means is not None:
+            if self._means.shape != weights_shape:
+                raise HeadStateError(f"{count} classes with means of shape {self._means.shape}")
+            self._means /= np.maximum(np.linalg.norm(self._means, axis=1, keepdims=True), 1e-12)
         if self._classes != sorted(self._classes):
             raise HeadStateError("the classes of a softmax head must be sorted")
 
@@ -34,15 +49,34 @@ class SoftmaxHead(Head):
     def classes(self) -> List[Any]:
         return list(self._classes)
 
-    def scores(self, embedding: np.ndarray) -> np.ndarray:
+    @property
+    def weights(self) -> np.ndarray:
+        """The linear layer behind the pipeline: logits = weights @ direction + biases. (C, D) float32."""
+        return self._weights.copy()
+
+    @property
+    def biases(self) -> np.ndarray:
+        """(C,) float32."""
+        return self._biases.copy()
+
+    def logits(self, embeddings: np.ndarray) -> np.ndarray:
         self._must_have_learnt()
-        direction = self.pipeline(embedding)[0].astype(np.float32)
-        return softmax((self._weights @ direction + self._biases).astype(np.float64))
+        directions = self.pipeline(embeddings).astype(np.float32)
+        return like_input((directions @ self._weights.T + self._biases).astype(np.float64), embeddings)
+
+    def familiarity(self, embeddings: np.ndarray) -> np.ndarray:
+        """The highest cosine to the mean of a class; infinity where the means are not known."""
+        self._must_have_learnt()
+        directions = self.pipeline(embeddings).astype(np.float32)
+        if self._means is None:
+            return like_input(np.full(len(directions), np.inf), embeddings)
+        return like_input((directions @ self._means.T).astype(np.float64).max(axis=1), embeddings)
 
     def state(self) -> State:
-        state = self.pipeline.state()
+        state = self._common_state()
+        if self._means is not None:
+            state["means"] = self._means.copy()
         state.update(
-            kind=np.array(self.kind),
             classes=class_array(self._classes),
             weights=self._weights.copy(),
             biases=self._biases.copy(),
@@ -51,4 +85,5 @@ class SoftmaxHead(Head):
 
     @classmethod
     def from_state(cls, state: State) -> "SoftmaxHead":
-        return cls(EmbeddingPipeline.from_state(state), state["classes"].tolist(), state["weights"], state["biases"])
+        layer = state["weights"], state["biases"], state.get("means")
+        return cls(EmbeddingPipeline.from_state(state), state["classes"].tolist(), *layer)

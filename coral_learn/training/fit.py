@@ -1,66 +1,49 @@
 """Softmax regression by backpropagation of the last layer."""
 
-from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from coral_learn.errors import OptionError, TooFewExamples, TrainingDiverged, TrainingStopped
+from coral_learn.errors import TooFewExamples, TrainingDiverged, TrainingStopped
 from coral_learn.heads.base import softmax
 from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.softmax import SoftmaxHead
-from coral_learn.training.optimizers import Adam, Sgd
+from coral_learn.training.options import OPTIMIZERS, SoftmaxOptions
+from coral_learn.training.schedule import Schedule
 
-OPTIMIZERS = {"adam": Adam, "sgd": Sgd}
-# option: lowest, highest allowed value
-RANGES = {
-    "epochs": (1, 10000),
-    "learning_rate": (1e-6, 10.0),
-    "batch_size": (1, 100000),
-    "l2": (0.0, 10.0),
-    "seed": (0, 2**32 - 1),
-}
+# Up to this size a shuffled copy is made each epoch, so that batches are slices; beyond it memory counts more.
+_COPY_BYTES = 64 * 1024 * 1024
+_ROWS_AT_ONCE = 4096
+# A loss so many times that of knowing nothing is on its way to infinity.
+_RUNAWAY = 1e6
 
 
-class SoftmaxOptions(NamedTuple):
-    """How to train.
+class HeldOut(NamedTuple):
+    """Examples that are measured and never trained on. embeddings : (M, D); labels : M of the trained classes."""
 
-    epochs : passes over the examples; batch_size : examples a step; learning_rate : of the
-    optimizer; l2 : factor of half the squared weights in the loss; balance : give every class the
-    same weight in the loss, however many examples it has; seed : of the shuffling
-    """
-
-    epochs: int = 60
-    learning_rate: float = 0.001
-    batch_size: int = 32
-    l2: float = 0.0005
-    optimizer: str = "adam"
-    balance: bool = True
-    seed: int = 0
-
-    def checked(self) -> "SoftmaxOptions":
-        """Return these options with exact types, or raise `OptionError` for the first wrong one."""
-        exact = {}
-        for name, (lowest, highest) in RANGES.items():
-            value, whole = getattr(self, name), isinstance(self._field_defaults[name], int)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not lowest <= value <= highest or (whole and value != int(value)):
-                kind = "whole number" if whole else "number"
-                raise OptionError(f"{name} must be a {kind} from {lowest:g} to {highest:g}, got {value!r}")
-            exact[name] = int(value) if whole else float(value)
-        if not isinstance(self.optimizer, str) or self.optimizer not in OPTIMIZERS:
-            raise OptionError("optimizer must be one of {}, got {!r}".format(", ".join(OPTIMIZERS), self.optimizer))
-        if not isinstance(self.balance, bool):
-            raise OptionError(f"balance must be true or false, got {self.balance!r}")
-        return self._replace(**exact)
+    embeddings: np.ndarray
+    labels: Sequence[Any]
 
 
 class EpochReport(NamedTuple):
-    """What one pass over the examples gave: mean loss (with the L2 term) and accuracy, 0..1, on them."""
+    """What one pass over the examples gave.
+
+    step : steps so far; loss : mean, with the L2 term; accuracy : 0..1; both during the pass
+    held_out_loss, held_out_accuracy : after it, without the L2 term; None without held-out examples
+    weight_norm, bias_norm : lengths of weights and biases; update_norm : how far the weights moved
+    """
 
     epoch: int
     epochs: int
+    step: int
     loss: float
     accuracy: float
+    held_out_loss: Optional[float]
+    held_out_accuracy: Optional[float]
+    learning_rate: float
+    weight_norm: float
+    bias_norm: float
+    update_norm: float
 
 
 def fit_softmax(
@@ -70,11 +53,13 @@ def fit_softmax(
     options: SoftmaxOptions = SoftmaxOptions(),
     on_epoch: Optional[Callable[[EpochReport], None]] = None,
     should_stop: Optional[Callable[[], bool]] = None,
+    held_out: Optional[HeldOut] = None,
 ) -> SoftmaxHead:
     """Train a fully-connected layer with cross-entropy.
 
     embeddings : (N, D); labels : N classes, at least two different ones
     on_epoch : called after each pass; should_stop : asked before each step
+    held_out : decides when to stop and which epoch's weights are kept; without it the last ones are
 
     The same examples, options and seed give the same bytes. Raises `TooFewExamples`,
     `OptionError`, `EmbeddingMismatch`, `TrainingDiverged`, or `TrainingStopped` when told to stop.
@@ -83,19 +68,47 @@ def fit_softmax(
     classes = sorted(set(labels))
     if len(classes) < 2:
         raise TooFewExamples(f"softmax regression needs examples of at least 2 classes, got {len(classes)}")
-    directions = pipeline(embeddings)
-    if len(directions) != len(labels):
-        raise TooFewExamples(f"{len(directions)} embeddings with {len(labels)} labels")
-    # Unit variance a dimension, so that the usual learning rates fit whatever D is.
-    spread = np.sqrt(pipeline.size)
-    inputs = (directions * spread).astype(np.float32)
-    targets = np.searchsorted(classes, list(labels))
-    with np.errstate(over="ignore", invalid="ignore"):  # judged below
-        weights, biases = _train(inputs, targets, len(classes), options, on_epoch, should_stop)
-        weights = weights.T * np.float32(spread)
-    if not (np.isfinite(weights).all() and np.isfinite(biases).all()):
-        raise TrainingDiverged(f"training diverged; try a learning rate below {options.learning_rate:g}")
-    return SoftmaxHead(pipeline, classes, weights, biases)
+    data = Batches.of(pipeline, embeddings, labels, classes)
+    check = None if held_out is None else Batches.of(pipeline, held_out.embeddings, held_out.labels, classes)
+    loop = _Loop(data, len(classes), options)
+    with np.errstate(over="ignore", invalid="ignore"):  # judged by the loss
+        weights, biases = loop.run(check, on_epoch, should_stop)
+    return SoftmaxHead(pipeline, classes, weights.T * data.spread, biases, data.class_means(len(classes)))
+
+
+class Batches(NamedTuple):
+    """Examples as training takes them.
+
+    inputs : (N, D) float32 directions times `spread`, so that a number has variance one and the
+        usual learning rates fit whatever D is
+    targets : (N,) place of each example's class
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    spread: np.float32
+
+    @classmethod
+    def of(cls, pipeline: EmbeddingPipeline, embeddings: np.ndarray, labels: Sequence[Any], classes: List[Any]):
+        """Embeddings (N, D) and N labels, all of them among the classes. Raises `TooFewExamples`."""
+        places = {label: place for place, label in enumerate(classes)}
+        strangers = [label for label in labels if label not in places]
+        if strangers:
+            raise TooFewExamples(f"no examples to train on of the held-out class {strangers[0]!r}")
+        if len(embeddings) != len(labels):
+            raise TooFewExamples(f"{len(embeddings)} embeddings with {len(labels)} labels")
+        spread, inputs = np.float32(np.sqrt(pipeline.size)), np.empty((len(labels), pipeline.size), np.float32)
+        for start in range(0, len(labels), _ROWS_AT_ONCE):
+            inputs[start : start + _ROWS_AT_ONCE] = pipeline(embeddings[start : start + _ROWS_AT_ONCE])
+        inputs *= spread
+        return cls(inputs, np.array([places[label] for label in labels], np.int64), spread)
+
+    def class_means(self, classes: int) -> np.ndarray:
+        """(C, D) mean input of each class."""
+        means = np.zeros((classes, self.inputs.shape[1]), np.float64)
+        for place in range(classes):
+            means[place] = self.inputs[self.targets == place].mean(axis=0)
+        return means
 
 
 def loss_and_gradients(
@@ -115,40 +128,108 @@ def loss_and_gradients(
     scores = softmax(inputs @ weights + biases)
     rows, total = np.arange(len(targets)), importance.sum()
     losses = -np.log(np.maximum(scores[rows, targets], 1e-12))
-    loss = float((losses * importance).sum() / total + 0.5 * l2 * float((weights * weights).sum()))
+    loss = float(losses @ importance / total + 0.5 * l2 * float(np.vdot(weights, weights)))
     errors = scores.copy()
     errors[rows, targets] -= 1
     errors *= (importance / total)[:, None]
-    return loss, inputs.T @ errors + l2 * weights, errors.sum(axis=0), scores
+    gradient = inputs.T @ errors
+    if l2:
+        gradient += l2 * weights
+    return loss, gradient, errors.sum(axis=0), scores
 
 
-def _train(inputs, targets, class_count, options, on_epoch, should_stop):
-    random = np.random.RandomState(options.seed)
-    # From zero, not at random: the problem is convex, and what random weights add in directions the
-    # few examples don't span is never unlearnt (1 example a class: 89 % right instead of 75 %).
-    weights = np.zeros((inputs.shape[1], class_count), np.float32)
-    biases = np.zeros(class_count, np.float32)
-    optimizer = OPTIMIZERS[options.optimizer]([weights, biases], options.learning_rate)
-    importance = _importance(targets, class_count, options.balance)
-    for epoch in range(1, options.epochs + 1):
-        order, loss_sum, right = random.permutation(len(targets)), 0.0, 0
-        for start in range(0, len(order), options.batch_size):
+def initial_weights(size: int, classes: int, options: SoftmaxOptions) -> Tuple[np.ndarray, np.ndarray]:
+    """Weights (D, C) and biases (C,) float32 to start from: zeros, or Glorot-normal weights with zero biases.
+
+    Glorot, Bengio: Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010.
+    """
+    weights = np.zeros((size, classes), np.float32)
+    if options.initial == "glorot":
+        deviation = np.sqrt(2.0 / (size + classes))
+        weights += np.random.RandomState(options.seed).normal(0, deviation, weights.shape).astype(np.float32)
+    return weights, np.zeros(classes, np.float32)
+
+
+class _Loop:
+    """One training: epochs of steps over shuffled examples."""
+
+    def __init__(self, data: Batches, class_count: int, options: SoftmaxOptions):
+        self._data, self._options = data, options
+        self._random = np.random.RandomState(options.seed)
+        self._weights, self._biases = initial_weights(data.inputs.shape[1], class_count, options)
+        self._optimizer = OPTIMIZERS[options.optimizer]([self._weights, self._biases], options.learning_rate)
+        self._importance = importance(data.targets, class_count, options.balance)
+        self._shuffled = np.empty_like(data.inputs) if data.inputs.nbytes <= _COPY_BYTES else None
+        self._steps = 0
+
+    def run(self, check: Optional[Batches], on_epoch, should_stop) -> Tuple[np.ndarray, np.ndarray]:
+        options, parameters = self._options, [self._weights, self._biases]
+        schedule = Schedule(options.learning_rate, options.patience if check is not None else 0)
+        for epoch in range(1, options.epochs + 1):
+            before = self._weights.copy()
+            loss, accuracy = self._epoch(epoch, should_stop)
+            held_out = (None, None) if check is None else self._measure(check)
+            report = EpochReport(
+                epoch,
+                options.epochs,
+                self._steps,
+                loss,
+                accuracy,
+                *held_out,
+                self._optimizer.learning_rate,
+                float(np.linalg.norm(self._weights)),
+                float(np.linalg.norm(self._biases)),
+                float(np.linalg.norm(self._weights - before)),
+            )
+            if on_epoch is not None:
+                on_epoch(report)
+            if not loss < _RUNAWAY * np.log(len(self._biases)):
+                raise TrainingDiverged(
+                    f"training diverged, the loss is {loss:g} in epoch {epoch}; "
+                    f"try a learning rate below {options.learning_rate:g}"
+                )
+            schedule.judge(loss if check is None else held_out[0], parameters)
+            self._optimizer.learning_rate = schedule.learning_rate
+            if schedule.finished:
+                break
+        return tuple(schedule.best if check is not None and schedule.best else parameters)
+
+    def _epoch(self, epoch: int, should_stop) -> Tuple[float, float]:
+        """Mean loss and accuracy over one pass."""
+        options, count = self._options, len(self._data.targets)
+        order, loss_sum, right = self._random.permutation(count), 0.0, 0
+        if self._shuffled is not None:
+            np.take(self._data.inputs, order, axis=0, out=self._shuffled)
+        targets, weights_of_examples = self._data.targets[order], self._importance[order]
+        for start in range(0, count, options.batch_size):
             if should_stop is not None and should_stop():
                 raise TrainingStopped(f"training was stopped in epoch {epoch} of {options.epochs}")
-            batch = order[start : start + options.batch_size]
+            batch = slice(start, start + options.batch_size)
+            rows = self._data.inputs[order[batch]] if self._shuffled is None else self._shuffled[batch]
+            if options.dropout:
+                kept = self._random.random_sample(rows.shape) >= options.dropout
+                rows = rows * (kept / np.float32(1 - options.dropout)).astype(np.float32)
             loss, weight_gradient, bias_gradient, scores = loss_and_gradients(
-                weights, biases, inputs[batch], targets[batch], importance[batch], options.l2
+                self._weights, self._biases, rows, targets[batch], weights_of_examples[batch], options.l2
             )
-            optimizer.step([weight_gradient, bias_gradient])
-            loss_sum += loss * len(batch)
-            right += int((scores.argmax(axis=1) == targets[batch]).sum())
-        if on_epoch is not None:
-            on_epoch(EpochReport(epoch, options.epochs, loss_sum / len(order), right / len(order)))
-    return weights, biases
+            self._optimizer.step([weight_gradient, bias_gradient])
+            self._steps += 1
+            loss_sum += loss * len(rows)
+            right += int(np.count_nonzero(scores.argmax(axis=1) == targets[batch]))
+        return loss_sum / count, right / count
+
+    def _measure(self, check: Batches) -> Tuple[Optional[float], Optional[float]]:
+        """Cross-entropy, every class weighing the same, and accuracy on held-out examples."""
+        if not len(check.targets):
+            return float("nan"), None
+        weights = importance(check.targets, len(self._biases), self._options.balance)
+        loss, _, _, scores = loss_and_gradients(self._weights, self._biases, *check[:2], weights, 0.0)
+        return loss, float((scores.argmax(axis=1) == check.targets).mean())
 
 
-def _importance(targets: np.ndarray, class_count: int, balance: bool) -> np.ndarray:
+def importance(targets: np.ndarray, class_count: int, balance: bool) -> np.ndarray:
+    """Weight of each example in the loss, (N,) float32, mean 1; balanced: the same sum for every class met."""
     if not balance:
         return np.ones(len(targets), np.float32)
     counts = np.bincount(targets, minlength=class_count)
-    return (len(targets) / (class_count * counts[targets])).astype(np.float32)
+    return (len(targets) / (np.count_nonzero(counts) * counts[targets])).astype(np.float32)

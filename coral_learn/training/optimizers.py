@@ -13,17 +13,29 @@ class Adam:
         self._beta1, self._beta2, self._epsilon = beta1, beta2, epsilon
         self._means = [np.zeros_like(array) for array in parameters]
         self._squares = [np.zeros_like(array) for array in parameters]
+        self._work = [np.empty_like(array) for array in parameters]  # a step allocates nothing
         self._steps = 0
 
     def step(self, gradients: List[np.ndarray]) -> None:
-        """Change the parameters in place by one step down these gradients."""
+        """Change the parameters in place by one step down these gradients, which it may overwrite."""
         self._steps += 1
         bias1, bias2 = 1 - self._beta1**self._steps, 1 - self._beta2**self._steps
-        rate = self.learning_rate * np.sqrt(bias2) / bias1
-        for parameter, gradient, mean, square in zip(self._parameters, gradients, self._means, self._squares):
-            mean += (1 - self._beta1) * (gradient - mean)
-            square += (1 - self._beta2) * (gradient * gradient - square)
-            parameter -= (rate * mean / (np.sqrt(square) + self._epsilon)).astype(parameter.dtype)
+        rate = float(self.learning_rate * np.sqrt(bias2) / bias1)
+        for parameter, gradient, mean, square, work in zip(
+            self._parameters, gradients, self._means, self._squares, self._work
+        ):
+            np.multiply(gradient, 1 - self._beta1, out=work)
+            mean *= self._beta1
+            mean += work
+            np.multiply(gradient, gradient, out=gradient)
+            gradient *= 1 - self._beta2
+            square *= self._beta2
+            square += gradient
+            np.sqrt(square, out=work)
+            work += self._epsilon
+            np.divide(mean, work, out=work)
+            work *= rate
+            parameter -= work
 
 
 class Sgd:
@@ -34,8 +46,9 @@ class Sgd:
         self._velocities = [np.zeros_like(array) for array in parameters]
 
     def step(self, gradients: List[np.ndarray]) -> None:
-        """Change the parameters in place by one step down these gradients."""
+        """Change the parameters in place by one step down these gradients, which it may overwrite."""
         for parameter, gradient, velocity in zip(self._parameters, gradients, self._velocities):
+            gradient *= self.learning_rate
             velocity *= self._momentum
-            velocity -= (self.learning_rate * gradient).astype(velocity.dtype)
+            velocity -= gradient
             parameter += velocity

@@ -47,6 +47,36 @@ def stratified_split(
     return Split([index for index in range(len(labels)) if index not in chosen], sorted(held_out))
 
 
+def folds(labels: Sequence[Any], count: int = 5, seed: int = 0, groups: Optional[Sequence[Any]] = None) -> List[Split]:
+    """Split `count` times so that each example is held out once, each class spread over the folds.
+
+    groups : as of `stratified_split`. A fold holds out nothing of a class that has no other bundle
+        of examples left to train on; such examples are always trained on. Empty folds are left out.
+    """
+    if not isinstance(count, int) or count < 2:
+        raise OptionError(f"there must be at least 2 folds, got {count!r}")
+    random = np.random.RandomState(seed)
+    bundles = _bundles(len(labels), groups)
+    contents = [Counter(labels[index] for index in bundle) for bundle in bundles]
+    places: Dict[int, int] = {}
+    for label in sorted(set(labels)):
+        mine = [number for number, content in enumerate(contents) if label in content]
+        for turn, number in enumerate(mine[index] for index in random.permutation(len(mine))):
+            places.setdefault(number, turn % count)
+    sizes = Counter(labels)
+    splits = []
+    for fold in range(count):
+        held, taken = [], Counter()
+        for number, content in enumerate(contents):
+            if places[number] == fold and all(taken[one] + content[one] < sizes[one] for one in content):
+                taken.update(content)
+                held.extend(bundles[number])
+        chosen = set(held)
+        if held:
+            splits.append(Split([index for index in range(len(labels)) if index not in chosen], sorted(held)))
+    return splits
+
+
 def _bundles(count: int, groups: Optional[Sequence[Any]]) -> List[List[int]]:
     """Indices that stay together."""
     bundles: Dict[Any, List[int]] = {}

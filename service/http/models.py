@@ -4,10 +4,11 @@ from typing import Any, Dict
 
 from flask import Blueprint, jsonify
 
+from coral_learn.training import INCREMENTAL
 from service.errors import Invalid, NotFound
 from service.http.reading import json_body
 from service.http.services import services
-from service.learner import LIVE, LIVE_KINDS
+from service.learner import LIVE
 from service.store.models import StoredModel
 
 blueprint = Blueprint("models", __name__)
@@ -27,14 +28,16 @@ def get_model(version: str):
 
 @blueprint.get("/v1/models/<version>/report")
 def get_report(version: str):
-    """What training a version found: options, held-out accuracy, confusion matrix."""
+    """What training a version found: options, held-out accuracy, confusion matrix, loss curve, findings."""
     if version == LIVE:
         raise NotFound("the live model is not trained, so it has no report; numbered versions have", "report_not_found")
     parts = services()
     report = parts.store.models.report(parts.store.models.get(_number(version)))
     held_out = report["held_out"]
     for field in ("classes", "answers"):  # numbers, because names may change
-        held_out[field] = [parts.learner.class_name(number) for number in held_out[field]]
+        held_out[field] = [None if number is None else parts.learner.class_name(number) for number in held_out[field]]
+    for finding in report["findings"]:
+        finding["classes"] = [parts.learner.class_name(number) for number in finding["classes"]]
     return jsonify(report)
 
 
@@ -53,8 +56,8 @@ def activate(version: str):
 def _head_in_body():
     body = json_body()
     head = body.get("head") if isinstance(body, dict) else None
-    if head is not None and (not isinstance(head, str) or head not in LIVE_KINDS):
-        raise Invalid(f"head is one of {', '.join(LIVE_KINDS)}, got {head!r}", "head")
+    if head is not None and (not isinstance(head, str) or head not in INCREMENTAL):
+        raise Invalid(f"head is one of {', '.join(INCREMENTAL)}, got {head!r}", "head")
     return head
 
 

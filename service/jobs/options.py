@@ -3,25 +3,29 @@
 from typing import Any, Dict, NamedTuple
 
 from coral_learn.errors import OptionError
-from coral_learn.heads import ImprintingHead, SoftmaxHead
-from coral_learn.training import SoftmaxOptions
+from coral_learn.heads import ImprintingHead
+from coral_learn.training import KINDS, SoftmaxOptions
 from service.errors import Invalid
 
-TRAINABLE = (ImprintingHead.kind, SoftmaxHead.kind)
+AUTO = "auto"
+TRAINABLE = (*KINDS, AUTO)
 ACTIVATE = ("if_better", "always", "never")
 HELD_OUT = 0.2
+LONGEST_SEARCH = 3600.0
 
 
 class TrainOptions(NamedTuple):
     """A checked training request.
 
-    head : which head to train; activate : when to let it answer; held_out : share of each class
-    to measure with, 0..0.5; softmax : options of the softmax head
+    head : which head to train, `auto` for the one that does best; activate : when to let it answer;
+    held_out : share of each class to measure with, 0..0.5; search_seconds : how long to search for
+    better options of a softmax head, 0 takes those given; softmax : its options
     """
 
     head: str
     activate: str
     held_out: float
+    search_seconds: float
     seed: int
     softmax: SoftmaxOptions
 
@@ -42,18 +46,17 @@ def read_options(body: Any) -> TrainOptions:
     values = dict(body)
     head = _choice(values, "head", ImprintingHead.kind, TRAINABLE)
     activate = _choice(values, "activate", "if_better", ACTIVATE)
-    held_out = values.pop("held_out", HELD_OUT)
-    if isinstance(held_out, bool) or not isinstance(held_out, (int, float)) or not 0 <= held_out <= 0.5:
-        raise Invalid(f"held_out is a number from 0 to 0.5, got {held_out!r}", "held_out")
+    held_out = _number(values, "held_out", HELD_OUT, 0.5)
+    search_seconds = _number(values, "search_seconds", 0.0, LONGEST_SEARCH)
     unknown = sorted(set(values) - set(SoftmaxOptions._fields))
     if unknown:
-        allowed = ", ".join(("head", "activate", "held_out", *SoftmaxOptions._fields))
+        allowed = ", ".join(("head", "activate", "held_out", "search_seconds", *SoftmaxOptions._fields))
         raise Invalid(f"unknown option {unknown[0]!r}, allowed are {allowed}", unknown[0])
     try:
         softmax = SoftmaxOptions(**values).checked()
     except OptionError as error:
         raise Invalid(str(error), str(error).split(" ", 1)[0]) from error
-    return TrainOptions(head, activate, float(held_out), int(softmax.seed), softmax)
+    return TrainOptions(head, activate, held_out, search_seconds, int(softmax.seed), softmax)
 
 
 def _choice(values: Dict[str, Any], field: str, default: str, allowed) -> str:
@@ -61,3 +64,10 @@ def _choice(values: Dict[str, Any], field: str, default: str, allowed) -> str:
     if value not in allowed:
         raise Invalid(f"{field} is one of {', '.join(allowed)}, got {value!r}", field)
     return value
+
+
+def _number(values: Dict[str, Any], field: str, default: float, highest: float) -> float:
+    value = values.pop(field, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= highest:
+        raise Invalid(f"{field} is a number from 0 to {highest:g}, got {value!r}", field)
+    return float(value)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Tuple
 
+from coral_learn.training import FALSE_ACCEPT_RATE, MOST_REFUSED
 from service.children import Child
 from service.errors import Conflict, ServiceError
 from service.jobs.options import TrainOptions
@@ -28,8 +29,16 @@ class JobQueue:
     on_model : called after a version became the answering one
     """
 
-    def __init__(self, store: Store, learner: Learner, on_model: Optional[Callable[[], None]] = None):
+    def __init__(
+        self,
+        store: Store,
+        learner: Learner,
+        on_model: Optional[Callable[[], None]] = None,
+        false_accept_rate: float = FALSE_ACCEPT_RATE,
+        most_refused: float = MOST_REFUSED,
+    ):
         self._store, self._learner, self._on_model = store, learner, on_model
+        self._rates = false_accept_rate, most_refused
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._running: Optional[StoredJob] = None
@@ -174,13 +183,14 @@ class JobQueue:
         self._end(job, SUCCEEDED, model={"version": version, "activated": activated, "reason": reason})
 
     def _arguments(self, job: StoredJob, folder: Path) -> Dict[str, Any]:
-        pipeline = self._learner.pipeline
+        extractor = self._learner.must_have_extractor()
         return {
             "data_folder": str(self._store.folder),
             "version_folder": str(folder),
-            "extractor": self._learner.extractor.digest,
-            "size": pipeline.size,
-            "mean": pipeline.mean,
+            "extractor": extractor.digest,
+            "size": extractor.embedding_size,
+            "mean": self._learner.mean_embedding,
+            "rates": self._rates,
             "options": job.options,
             "baseline": self._baseline(),
         }

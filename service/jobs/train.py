@@ -9,20 +9,43 @@ On the channel: ("progress", share, metrics), then ("finished", FinishedModel, c
 """
 
 import math
+import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
 from coral_learn.errors import CoralLearnError
-from coral_learn.heads import EmbeddingPipeline, Head, ImprintingHead, SoftmaxHead
-from coral_learn.training import EpochReport, Evaluation, SoftmaxOptions, evaluate, fit_softmax, stratified_split
+from coral_learn.heads import LinearDiscriminantHead, SoftmaxHead
+from coral_learn.training import (
+    NO_EVALUATION,
+    CalibratedHead,
+    Choice,
+    EpochReport,
+    History,
+    Recipe,
+    SoftmaxOptions,
+    choose_head,
+    evaluate,
+    examine_examples,
+    examine_history,
+    examine_training,
+    expect_from_more,
+    make_calibrated,
+    search_options,
+    stratified_split,
+)
 from service.errors import ServiceError
-from service.jobs.options import TrainOptions
+from service.jobs.options import AUTO, TrainOptions
 from service.store.database import Database
 from service.store.examples import Examples
 from service.store.models import FinishedModel, write_version
 from service.store.store import database_path
+
+# What a running job shows of an epoch.
+_SHOWN = ("epoch", "epochs", "loss", "accuracy", "held_out_loss", "learning_rate")
+# With more examples a forecast by cross-validation takes too long for what it tells.
+_MOST_TO_FORECAST = 2000
 
 
 class Material(NamedTuple):
@@ -45,7 +68,8 @@ class Material(NamedTuple):
 
 
 def run(channel, arguments: Dict[str, Any]) -> None:
-    """Do one job. arguments : data_folder, version_folder, extractor, mean, options, baseline."""
+    """Do one job. arguments : data_folder, version_folder, extractor, size, mean, rates,
+    options, baseline."""
     try:
         finished, comparison = _train(channel, arguments)
     except (CoralLearnError, ServiceError) as error:
@@ -59,35 +83,98 @@ def run(channel, arguments: Dict[str, Any]) -> None:
 def _train(channel, arguments: Dict[str, Any]):
     options = TrainOptions.from_dict(arguments["options"])
     material = _read_material(Path(arguments["data_folder"]), arguments["extractor"], arguments["size"])
-    pipeline = EmbeddingPipeline(arguments["size"], arguments["mean"])
     split = stratified_split(material.labels, options.held_out, options.seed, material.groups)
     train, held_out = material.pick(split.train), material.pick(split.held_out)
+    workshop = Workshop(Recipe(options.head, arguments["size"], arguments["mean"], options.softmax), arguments)
 
-    measured = _fit(pipeline, options.head, train, options.softmax, _reporter(channel, 0.0, 0.5))
-    evaluation = evaluate(measured, held_out.embeddings, held_out.labels)
-    channel.send(
-        ("progress", 0.5, {"held_out_accuracy": evaluation.accuracy, "held_out_examples": evaluation.examples})
-    )
-    baseline = _baseline(pipeline, arguments["baseline"], train, held_out)
-    head = _fit(pipeline, options.head, material, options.softmax, _reporter(channel, 0.5, 0.95))
+    choice = None
+    if options.head == AUTO:
+        choice = workshop.choose(train, options.seed, _share(channel, 0.0, 0.25))
+    if workshop.recipe.kind == SoftmaxHead.kind and options.search_seconds:
+        workshop.search(train, options, _share(channel, 0.25, 0.4))
+    measured = workshop.make(train, _epochs(channel, 0.4, 0.6))
+    evaluation = evaluate(measured.head, held_out.embeddings, held_out.labels)
+    metrics = {"held_out_accuracy": evaluation.accuracy, "held_out_examples": evaluation.examples}
+    channel.send(("progress", 0.6, metrics))
+    baseline = _baseline(workshop, arguments["baseline"], train, held_out)
+    made = workshop.make(material, _epochs(channel, 0.6, 0.8))
+    channel.send(("progress", 0.8, {}))
 
     report = {
-        "head": options.head,
-        "options": options.as_dict(),
+        "head": workshop.recipe.kind,
+        "options": dict(options.as_dict(), softmax=dict(workshop.recipe.softmax._asdict())),
+        "choice": None if choice is None else choice.as_dict(),
         "examples": {
             "all": len(material.ids),
             "trained_before_measuring": len(train.ids),
             "held_out": len(held_out.ids),
         },
         "held_out": evaluation.as_dict(),
+        "calibration": _calibration(made),
+        "history": measured.history.as_rows(),
+        "findings": workshop.findings(material, made, measured.history),
         "baseline": baseline,
     }
-    folder = Path(arguments["version_folder"])
+    folder, head = Path(arguments["version_folder"]), made.head
     write_version(folder, head, material.ids, report)
     finished = FinishedModel(
-        str(folder), options.head, arguments["extractor"], len(head.classes), len(material.ids), evaluation.accuracy
+        str(folder), head.kind, arguments["extractor"], len(head.classes), len(material.ids), evaluation.accuracy
     )
     return tuple(finished), baseline
+
+
+class Workshop:
+    """Makes heads by one recipe, which choosing and searching may better."""
+
+    def __init__(self, recipe: Recipe, arguments: Dict[str, Any]):
+        self.recipe, self._rates = recipe, arguments["rates"]
+
+    def choose(self, material: Material, seed: int, on_progress) -> Choice:
+        """Let cross-validation pick the kind of head."""
+        choice = choose_head(
+            self.recipe, material.embeddings, material.labels, material.groups, seed=seed, on_progress=on_progress
+        )
+        self.recipe = self.recipe._replace(kind=choice.kind)
+        return choice
+
+    def search(self, material: Material, options: TrainOptions, on_progress) -> None:
+        """Take the best options for a softmax head that are found in time."""
+        started = time.monotonic()
+
+        def report(_) -> None:
+            on_progress(min(1.0, (time.monotonic() - started) / options.search_seconds))
+
+        trials = search_options(
+            self.recipe,
+            material.embeddings,
+            material.labels,
+            options.search_seconds,
+            material.groups,
+            options.seed,
+            on_trial=report,
+        )
+        self.recipe = self.recipe._replace(softmax=trials[0].options)
+
+    def make(self, material: Material, on_epoch=None) -> CalibratedHead:
+        """The calibrated head of some examples."""
+        return make_calibrated(
+            self.recipe, material.embeddings, material.labels, material.groups, *self._rates, on_epoch
+        )
+
+    def findings(self, material: Material, made: CalibratedHead, history: History) -> List[Dict[str, Any]]:
+        """What is worth knowing about the examples and the training, with ids for the examples concerned."""
+        embeddings, labels, found = material.embeddings, material.labels, []
+        softmax = self.recipe.kind == SoftmaxHead.kind
+        if softmax:
+            found += examine_training(self.recipe, embeddings, labels)
+            found += examine_history(history.epochs, self.recipe.softmax, len(set(labels)))
+            # A softmax head can't leave an example out; the discriminant, about as accurate, can.
+            made = make_calibrated(self.recipe._replace(kind=LinearDiscriminantHead.kind), embeddings, labels)
+        if labels:
+            found += examine_examples(made.head, embeddings, labels)
+        more = expect_from_more(self.recipe, embeddings, labels) if len(labels) <= _MOST_TO_FORECAST else None
+        found += [more] if more is not None else []
+        return [dict(one.as_dict(), examples=[material.ids[index] for index in one.examples]) for one in found]
 
 
 def _read_material(data_folder: Path, extractor: str, size: int) -> Material:
@@ -100,35 +187,43 @@ def _read_material(data_folder: Path, extractor: str, size: int) -> Material:
     return Material([row.id for row in rows], [row.class_id for row in rows], embeddings, [row.capture for row in rows])
 
 
-def _fit(pipeline: EmbeddingPipeline, kind: str, material: Material, softmax: SoftmaxOptions, on_epoch=None) -> Head:
-    if kind == SoftmaxHead.kind:
-        return fit_softmax(pipeline, material.embeddings, material.labels, softmax, on_epoch)
-    head = ImprintingHead(pipeline)
-    if material.labels:
-        head.learn_many(material.embeddings, material.labels)
-    return head
-
-
-def _baseline(pipeline, recipe: Dict[str, Any], train: Material, held_out: Material) -> Dict[str, Any]:
+def _baseline(workshop: Workshop, recipe: Dict[str, Any], train: Material, held_out: Material) -> Dict[str, Any]:
     """How the recipe that answers now does on the same held-out examples."""
     known = train
     if recipe["examples"] is not None:
         seen = set(recipe["examples"])
         known = train.pick(index for index, example in enumerate(train.ids) if example in seen)
-    enough = len(set(known.labels)) >= (2 if recipe["head"] == SoftmaxHead.kind else 1)
-    evaluation = Evaluation(0, None, None, [], [], [])
-    if enough:
-        head = _fit(pipeline, recipe["head"], known, SoftmaxOptions(**recipe["softmax"]))
+    now = workshop.recipe._replace(kind=recipe["head"], softmax=SoftmaxOptions(**recipe["softmax"]))
+    evaluation = NO_EVALUATION
+    if len(set(known.labels)) >= now.least_classes:
+        head = now.make(known.embeddings, known.labels)
         evaluation = evaluate(head, held_out.embeddings, held_out.labels)
     return {"version": recipe["version"], "head": recipe["head"], "accuracy": evaluation.accuracy}
 
 
-def _reporter(channel, start: float, end: float):
+def _calibration(made: CalibratedHead) -> Dict[str, Any]:
+    calibration, calibrated = made.head.calibration, made.calibrated
+    threshold = calibration.threshold if math.isfinite(calibration.threshold) else None
+    return {
+        "scale": calibration.scale,
+        "threshold": threshold,
+        "examples": calibrated.examples,
+        "refused": calibrated.refused,
+        "accepted": calibrated.accepted,
+    }
+
+
+def _share(channel, start: float, end: float):
+    def report(share: float) -> None:
+        channel.send(("progress", start + (end - start) * share, {}))
+
+    return report
+
+
+def _epochs(channel, start: float, end: float):
     def report(epoch: EpochReport) -> None:
         share = start + (end - start) * epoch.epoch / epoch.epochs
-        # JSON has no NaN; training that diverges is told apart at its end.
-        loss = epoch.loss if math.isfinite(epoch.loss) else None
-        metrics = {"epoch": epoch.epoch, "epochs": epoch.epochs, "loss": loss, "accuracy": epoch.accuracy}
+        metrics = {field: getattr(epoch, field) for field in _SHOWN}
         channel.send(("progress", share, metrics))
 
     return report

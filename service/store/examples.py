@@ -157,6 +157,16 @@ class Examples:
                 return
             last = rows[-1]["rowid"]
 
+    def learnt_of(self, extractor: str, class_id: int) -> List[Learnt]:
+        """The examples of one class that have an embedding by this extractor."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT e.id, e.class_id, v.vector, e.capture FROM examples e "
+                "JOIN embeddings v ON v.sha256 = e.sha256 AND v.extractor = ? WHERE e.class_id = ? ORDER BY e.rowid",
+                (extractor, class_id),
+            ).fetchall()
+        return [Learnt(row[0], row[1], np.frombuffer(row[2], np.float32), row[3]) for row in rows]
+
     def labels(self) -> List[Tuple[str, int]]:
         """Every example's id with its class's number."""
         with self._database.read() as connection:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from coral_learn import EmbeddingPipeline, ImprintingHead, SoftmaxOptions, evaluate, fit_softmax, stratified_split
 from coral_learn.errors import EmbeddingMismatch, OptionError, TooFewExamples, TrainingDiverged, TrainingStopped
-from coral_learn.training.fit import OPTIMIZERS, RANGES, loss_and_gradients
+from coral_learn.training.fit import loss_and_gradients
+from coral_learn.training.options import OPTIMIZERS, RANGES
 from coral_learn.training.optimizers import Adam, Sgd
 
 SIZE = 8
@@ -391,7 +392,7 @@ def test_evaluation_without_examples():
     """Without examples there are no figures, and no head is asked."""
     figures = evaluate(ImprintingHead(EmbeddingPipeline(3)), np.zeros((0, 3)), [])
 
-    assert figures == (0, None, None, [], [], [])
+    assert figures == (0, None, None, None, None, [], [], [])
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min_size=1, max_size=30))

@@ -10,7 +10,7 @@ FLOORS = (
     {"settings", "children", "systemd", "memory"},
     {"store", "pictures", "extraction", "camera"},
     {"learner", "demo"},
-    {"live", "jobs", "reembedding"},
+    {"live", "jobs", "reembedding", "calibrating"},
     {"http"},
     {"daemon"},
     {"__main__"},

@@ -1,0 +1,260 @@
+"""A linear discriminant that learns one example at a time.
+
+Linear discriminant analysis in its least-squares form. The weights are S^-1 M', M the class means
+and S what all examples share: the covariance within classes plus the spread of the means, shrunk
+towards the identity. Regressing class indicators on embeddings gives the same discriminant
+(Ye: Least Squares Linear Discriminant Analysis, ICML 2007; Hastie, Tibshirani, Friedman: The
+Elements of Statistical Learning, exercise 4.2), and each logit estimates a probability. Every class
+weighs the same, however many examples it has. Learning in a stream as in Hayes, Kanan: Lifelong
+Machine Learning with Deep Streaming Linear Discriminant Analysis, CVPR Workshops 2020
+(https://arxiv.org/abs/1909.01520), here with exact sums, so that forgetting is exact too.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from coral_learn.errors import EmbeddingMismatch, OptionError
+from coral_learn.heads.base import IncrementalHead, LeftOut, State, class_array, like_input
+from coral_learn.heads.pipeline import EmbeddingPipeline
+from coral_learn.heads.scatter import WithinScatter, rounded
+from coral_learn.heads.sums import ClassSums
+
+# How many examples the shrinkage counts for. Chosen together with `power` by accuracy on three sets
+# of photographs with two extractors, at 2 to 20 examples a class; flat from 0.3 to 1.
+RIDGE = 0.6
+# Beyond this many new examples at once a new factorisation is cheaper than one step for each.
+_STEPWISE = 32
+
+
+class _Space(NamedTuple):
+    """The class means seen through the inverse scatter P. projected : P M', (D, C); gram : M P M', (C, C)."""
+
+    inverse: np.ndarray
+    projected: np.ndarray
+    gram: np.ndarray
+
+
+class LinearDiscriminantHead(IncrementalHead):
+    """Incremental like imprinting, and more accurate from two examples a class on.
+
+    priors : {class: weight} of classes more or less likely than others; a class without one has 1
+    """
+
+    kind = "lda"
+    power = 0.75
+    scale = 16.0
+
+    def __init__(self, pipeline: EmbeddingPipeline, priors: Optional[Dict[Any, float]] = None):
+        super().__init__(pipeline)
+        self.priors = dict(priors or {})
+        if not all(np.isfinite(weight) and weight > 0 for weight in self.priors.values()):
+            raise OptionError(f"priors must be numbers above 0, got {self.priors!r}")
+        self._sums = ClassSums(pipeline.size)
+        self._scatter = WithinScatter(pipeline.size)
+        self._weights: Optional[np.ndarray] = None
+
+    @property
+    def classes(self) -> List[Any]:
+        return list(self._sums.classes)
+
+    @property
+    def counts(self) -> Dict[Any, int]:
+        return dict(zip(self._sums.classes, self._sums.counts.tolist()))
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The linear layer behind the pipeline: logits = weights @ direction. (C, D) float64."""
+        if self._weights is None:
+            counts = self._sums.counts
+            space = self._space(_ridge(counts))
+            loaded = space.gram + np.diag(self._loading(int(counts.sum()), len(counts)))
+            self._weights = np.linalg.solve(loaded, space.projected.T)
+        return self._weights
+
+    @property
+    def biases(self) -> np.ndarray:
+        """(C,): there are none."""
+        return np.zeros(len(self._sums.classes))
+
+    def learn_many(self, embeddings: np.ndarray, labels: Sequence[Any]) -> None:
+        directions, labels = self._checked(embeddings, labels, self._sums.classes[:1])
+        directions = rounded(directions)
+        self._weights = None
+        self._scatter.add(directions)
+        if len(labels) > _STEPWISE:
+            self._scatter.forget_inverse()
+            self._sums.add(directions, labels)
+            return
+        for direction, label in zip(directions, labels):
+            count = self.counts.get(label, 0)
+            if count:
+                self._scatter.step(direction - self._sums.mean(label), count / (count + 1))
+            self._sums.add(direction[None], [label])
+
+    def forget_many(self, embeddings: np.ndarray, label) -> None:
+        directions, row = rounded(self.pipeline(embeddings)), self._sums.find(label)
+        if len(directions) > self._sums.counts[row]:
+            raise EmbeddingMismatch(
+                f"{len(directions)} examples to forget of the class {label!r}, which has {self._sums.counts[row]}"
+            )
+        self._weights = None
+        self._scatter.add(directions, -1)
+        for direction in directions:
+            count = self.counts[label]
+            if count > 1:
+                self._scatter.step(direction - self._sums.mean(label), -count / (count - 1))
+            self._sums.take(direction[None], label)
+
+    def rename(self, label, new) -> None:
+        self._sums.rename(label, new)
+        if label in self.priors:
+            self.priors[new] = self.priors.pop(label)
+        self._weights = None
+
+    def merge(self, label, into) -> None:
+        self._sums.merge(label, into)
+        self._scatter.forget_inverse()
+        self._weights = None
+
+    def logits(self, embeddings: np.ndarray) -> np.ndarray:
+        self._must_have_learnt()
+        return like_input(rounded(self.pipeline(embeddings)) @ self.weights.T, embeddings)
+
+    def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> LeftOut:
+        directions, labels = self._checked(embeddings, labels, self._sums.classes[:1])
+        directions = rounded(directions)
+        own = np.array([self._sums.find(label) for label in labels], np.int64)
+        counts = self._sums.counts
+        logits = np.full((len(own), len(counts)), -np.inf)
+        # The shrinkage follows the counts; what is left after taking one away differs by class at most.
+        left = np.array([_ridge(_less_one(counts, row)) for row in range(len(counts))])
+        for ridge in np.unique(left[own]):
+            space = self._space(ridge)
+            for alone in (False, True):
+                rows = np.flatnonzero((left[own] == ridge) & ((counts[own] == 1) == alone))
+                leave = self._leave_class if alone else self._leave_example
+                if len(rows) and len(counts) > alone:
+                    logits[rows] = leave(space, directions[rows], own[rows])
+        return LeftOut(logits, logits.max(axis=1, initial=-np.inf))
+
+    def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+        directions, labels = self._checked(embeddings, labels, self._sums.classes[:1])
+        directions, counts = rounded(directions), self._sums.counts
+        own = np.array([self._sums.find(label) for label in labels], np.int64)
+        strange = np.full(len(own), -np.inf)
+        if len(counts) > 1:
+            space = self._space(_ridge(counts))
+            for row in np.unique(own):
+                mine = own == row
+                strange[mine] = self._without_class(space, directions[mine], row).max(axis=1)
+        return strange
+
+    def state(self) -> State:
+        state = self._common_state()
+        state.update(self._sums.state())
+        state.update(
+            products=self._scatter.products.copy(),
+            prior_classes=class_array(sorted(self.priors)),
+            prior_weights=np.array([self.priors[label] for label in sorted(self.priors)], np.float64),
+        )
+        return state
+
+    @classmethod
+    def from_state(cls, state: State) -> "LinearDiscriminantHead":
+        priors = dict(zip(state["prior_classes"].tolist(), state["prior_weights"].tolist()))
+        head = cls(EmbeddingPipeline.from_state(state), priors)
+        head._sums = ClassSums.load(head.pipeline.size, state)
+        products = state["products"].astype(np.int64)
+        if products.shape != head._scatter.products.shape:
+            raise ValueError(f"products of shape {products.shape}, expected {head._scatter.products.shape}")
+        head._scatter.products = products
+        return head
+
+    def _loading(self, examples: int, classes: int) -> np.ndarray:
+        """What is added to the diagonal of the gram matrix: 1 / (examples x share of the class), (C,)."""
+        weights = np.array([self.priors.get(label, 1.0) for label in self._sums.classes])
+        return classes / (max(examples, 1) * weights)
+
+    def _space(self, ridge: float) -> _Space:
+        now = ridge == _ridge(self._sums.counts)  # another one is needed once only
+        inverse = (self._scatter.inverse if now else self._scatter.inverse_anew)(self._sums, ridge)
+        means = self._sums.means()
+        projected = inverse @ means.T
+        return _Space(inverse, projected, means @ projected)
+
+    def _leave_class(self, space: _Space, directions: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Logits without the mean of the class `own`, (N, C), minus infinity there."""
+        counts, rows = self._sums.counts, np.arange(len(own))
+        solved = np.linalg.inv(space.gram + np.diag(self._loading(int(counts.sum()) - 1, len(counts) - 1)))
+        along = directions @ space.projected
+        along[rows, own] = 0
+        logits = along @ solved
+        # What is left of an inverse when a row and a column go (Schur complement).
+        logits -= solved[own] * (logits[rows, own] / solved[own, own])[:, None]
+        logits[rows, own] = -np.inf
+        return logits
+
+    def _without_class(self, space: _Space, directions: np.ndarray, row: int) -> np.ndarray:
+        """Logits of all (n, D) examples of a class without its mean and its scatter, (n, C - 1)."""
+        counts, others = self._sums.counts, np.arange(len(self._sums.counts)) != row
+        offsets = directions - directions.mean(axis=0)
+        through = offsets @ space.inverse  # (n, D): what the scatter loses, seen through P
+        rest = np.eye(len(offsets)) - through @ offsets.T
+        seen = offsets @ space.projected[:, others]
+        back = np.linalg.solve(rest + 1e-9 * np.eye(len(rest)), seen)
+        loading = self._loading(int(counts.sum() - counts[row]), len(counts) - 1)[others]
+        gram = space.gram[np.ix_(others, others)] + seen.T @ back + np.diag(loading)
+        along = directions @ space.projected[:, others] + (directions @ through.T) @ back
+        return np.linalg.solve(gram, along.T).T
+
+    def _leave_example(self, space: _Space, directions: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """Logits without the example itself, (N, C); its class has others.
+
+        With d = x - m of its class, the scatter loses n/(n-1) d d' and the mean moves by -d/(n-1):
+        the gram matrix changes by U J U' with U = (M P d, e), a matrix of rank two.
+        """
+        counts, rows = self._sums.counts, np.arange(len(own))
+        count = counts[own].astype(np.float64)
+        solved = np.linalg.inv(space.gram + np.diag(self._loading(int(counts.sum()) - 1, len(counts))))
+        along = directions @ space.projected  # M P x
+        square = np.einsum("nd,nd->n", directions @ space.inverse, directions)  # x P x
+        offset = along - space.gram[own]  # M P d
+        reach = square - 2 * along[rows, own] + space.gram[own, own]  # d P d
+        cross = square - along[rows, own]  # d P x
+        factor, move = count / (count - 1), 1 / (count - 1)
+        grown = factor / np.maximum(1 - factor * reach, 1e-12)  # P becomes P + grown (P d)(P d)'
+        stretch = 1 + grown * reach
+        # M'P'x, the example seen through what is left
+        seen = along + (grown * cross)[:, None] * offset
+        seen[rows, own] -= move * cross * stretch
+        change = np.empty((len(own), 2, 2))
+        change[:, 0, 0], change[:, 1, 1] = grown, move * move * reach * stretch
+        change[:, 0, 1] = change[:, 1, 0] = -move * stretch
+        basis = np.stack([offset @ solved, solved[own]], axis=1)  # (N, 2, C): U' R
+        inner = np.empty((len(own), 2, 2))  # U' R U
+        inner[:, 0, 0] = np.einsum("nc,nc->n", basis[:, 0], offset)
+        inner[:, 0, 1] = inner[:, 1, 0] = basis[rows, 0, own]
+        inner[:, 1, 1] = solved[own, own]
+        amounts = np.einsum("nkc,nc->nk", basis, seen)
+        core = np.linalg.solve(np.eye(2) + change @ inner, change @ amounts[:, :, None])[:, :, 0]
+        return seen @ solved - np.einsum("nk,nkc->nc", core, basis)
+
+
+def _ridge(counts: np.ndarray) -> float:
+    """The shrinkage for these counts: more where some classes have few examples beside many of others.
+
+    Means of few examples are noisy, and the noise of all is what shrinkage must cover. In steps of
+    two, so that most examples leave it where it is.
+    """
+    if not len(counts) or not counts.all():
+        return RIDGE
+    unevenness = counts.sum() * (1 / counts).mean() / len(counts)
+    return float(RIDGE * 2.0 ** np.rint(np.log2(unevenness)))
+
+
+def _less_one(counts: np.ndarray, row: int) -> np.ndarray:
+    """Counts after one example of a class is gone, and its class with the last one."""
+    left = counts.copy()
+    left[row] -= 1
+    return left[left > 0]

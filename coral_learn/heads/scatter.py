@@ -1,0 +1,71 @@
+"""How examples scatter around the means of their classes, kept exactly, and the inverse of it."""
+
+from typing import Optional
+
+import numpy as np
+
+from coral_learn.heads.sums import ClassSums
+
+# Directions are rounded to whole multiples of 2**-20. A product of two is a whole number up to
+# 2**40, and sums of up to 2**13 products are exact in float64: BLAS adds them up without rounding.
+_GRAIN = 2.0**-20
+_EXACT_ROWS = 4096
+# Each step adds a little rounding to the inverse; after so many it is made anew.
+_STEPS_BEFORE_REFRESH = 512
+_NEARLY_SINGULAR = 1e-6
+
+
+class WithinScatter:
+    """W = sum over all examples of (x - m)(x - m)', m the mean of its class; (D, D).
+
+    products : (D, D) int64, the exact sum of x x' in steps of 2**-40. Its difference from the
+        products of the class sums is W.
+    """
+
+    def __init__(self, size: int):
+        self.products = np.zeros((size, size), np.int64)
+        self._inverse: Optional[np.ndarray] = None  # of W + ridge I
+        self._ridge = 0.0
+        self._steps = 0
+
+    def add(self, directions: np.ndarray, sign: int = 1) -> None:
+        """Add the products of (N, D) rounded directions, or take them away with sign -1."""
+        for start in range(0, len(directions), _EXACT_ROWS):
+            grains = directions[start : start + _EXACT_ROWS] / _GRAIN
+            self.products += sign * (grains.T @ grains).astype(np.int64)
+
+    def step(self, offset: np.ndarray, factor: float) -> None:
+        """Bring the inverse from W to W + factor d d' (Sherman, Morrison 1950). offset : d, (D,)."""
+        if self._inverse is None:
+            return
+        along = self._inverse @ offset
+        share = 1 + factor * float(offset @ along)
+        self._steps += 1
+        if share < _NEARLY_SINGULAR or self._steps > _STEPS_BEFORE_REFRESH:
+            self._inverse = None
+            return
+        self._inverse -= np.multiply.outer(along * (factor / share), along)
+
+    def forget_inverse(self) -> None:
+        """Let the inverse be made anew when it is next asked for."""
+        self._inverse = None
+
+    def inverse(self, sums: ClassSums, ridge: float) -> np.ndarray:
+        """(W + ridge I)^-1, (D, D) float64. Not to be written to. The one for this ridge is kept."""
+        if self._inverse is None or self._ridge != ridge:
+            self._inverse, self._ridge, self._steps = self.inverse_anew(sums, ridge), ridge, 0
+        return self._inverse
+
+    def inverse_anew(self, sums: ClassSums, ridge: float) -> np.ndarray:
+        """The same by one factorisation."""
+        identity = np.eye(len(self.products))
+        if (sums.counts <= 1).all():
+            return identity / ridge
+        directions = sums.means() * np.sqrt(sums.counts)[:, None]
+        within = self.products * _GRAIN**2 - directions.T @ directions
+        return np.linalg.inv(within + ridge * identity)
+
+
+def rounded(directions: np.ndarray) -> np.ndarray:
+    """Directions to the grain that sums exactly."""
+    return np.rint(directions / _GRAIN) * _GRAIN
