@@ -7,6 +7,7 @@
 """
 
 from coral_learn.classifier import Classifier, Prediction
+from coral_learn.coral_api import ImprintingEngine, SoftmaxRegression
 from coral_learn.errors import CoralLearnError
 from coral_learn.extractor import Extractor, ExtractorInfo
 from coral_learn.heads import (
@@ -40,6 +41,7 @@ __all__ = [
     "Extractor",
     "ExtractorInfo",
     "Head",
+    "ImprintingEngine",
     "ImprintingHead",
     "IncrementalHead",
     "LinearDiscriminantHead",
@@ -48,6 +50,7 @@ __all__ = [
     "Recipe",
     "SoftmaxHead",
     "SoftmaxOptions",
+    "SoftmaxRegression",
     "calibrate",
     "choose_head",
     "evaluate",

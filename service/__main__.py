@@ -11,6 +11,7 @@ from typing import List, Optional
 import coral_learn
 from coral_learn.errors import ModelError
 from service import settings as settings_table
+from service.cutting import cut_model
 from service.errors import ServiceError, SettingsError
 from service.memory import bound_memory
 
@@ -46,7 +47,27 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("print-config", help="print the settings that serve would use")
     settings_table.add_flags(show)
     show.set_defaults(run=_print_config)
+    models = commands.add_parser("models", help="work on model files").add_subparsers(dest="action", metavar="ACTION")
+    models.required = True
+    cut = models.add_parser(
+        "cut",
+        help="make an extractor of an image classifier",
+        description="Make an extractor of an image classifier by cutting it before its last layer, whose classes "
+        "can be kept beside taught ones (serve --model NEW --keep-classes).",
+    )
+    cut.add_argument("model", type=Path, metavar="MODEL", help="a classifier, .tflite")
+    cut.add_argument("new", type=Path, metavar="NEW", help="the extractor to write, .tflite")
+    cut.add_argument("--labels", type=Path, help="names of the classes, one a line (default: those inside the model)")
+    cut.set_defaults(run=_cut)
     return parser
+
+
+def _cut(parsed: argparse.Namespace) -> int:
+    made = cut_model(parsed.model, parsed.new, parsed.labels)
+    print(f"{parsed.new} gives embeddings of {made.embedding_size} numbers; {made.classes} classes can be kept")
+    for path in made.files[1:]:
+        print(f"  beside it: {path.name}")
+    return DONE
 
 
 def _serve(parsed: argparse.Namespace) -> int:

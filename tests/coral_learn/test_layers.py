@@ -23,6 +23,13 @@ FORBIDDEN = {
     "image.py": ("coral_learn.heads", "coral_learn.training", "coral_learn.runtime", "coral_learn.extractor"),
     "heads": ("coral_learn.runtime", "coral_learn.extractor", "coral_learn.image", "coral_learn.training"),
     "training": ("coral_learn.runtime", "coral_learn.extractor", "coral_learn.image", "coral_learn.classifier"),
+    "tflite_file": (
+        "coral_learn.runtime",
+        "coral_learn.extractor",
+        "coral_learn.heads",
+        "coral_learn.training",
+        "coral_learn.image",
+    ),
     "errors.py": ("coral_learn",),
 }
 # Nothing else waits: a fake device that hangs has to.

@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 
 from coral_learn import EmbeddingPipeline, ImprintingHead, SoftmaxOptions, evaluate, fit_softmax, stratified_split
 from coral_learn.errors import EmbeddingMismatch, OptionError, TooFewExamples, TrainingDiverged, TrainingStopped
-from coral_learn.training.fit import loss_and_gradients
-from coral_learn.training.options import OPTIMIZERS, RANGES
+from coral_learn.heads import Calibration, LinearDiscriminantHead, NeighboursHead
+from coral_learn.training import HeldOut, History, auroc, evaluate_left_out, fit
+from coral_learn.training.evaluation import calibration_error
+from coral_learn.training.fit import Batches, importance, initial_weights, loss_and_gradients
 from coral_learn.training.optimizers import Adam, Sgd
+from coral_learn.training.options import OPTIMIZERS, RANGES
+from coral_learn.training.split import folds
 
 SIZE = 8
 PIPELINE = EmbeddingPipeline(SIZE)
@@ -113,6 +117,38 @@ def test_same_seed_same_bytes():
     assert heads[0] != heads[2]
 
 
+ALL_OPTIONS = {
+    "dropout": {"dropout": 0.3},
+    "glorot": {"initial": "glorot"},
+    "sgd": {"optimizer": "sgd"},
+    "no balance": {"balance": False, "l2": 0.0},
+    "all": {"dropout": 0.5, "initial": "glorot", "optimizer": "sgd", "l2": 0.1, "patience": 2, "epochs": 20},
+}
+
+
+@pytest.mark.parametrize("changes", list(ALL_OPTIONS.values()), ids=list(ALL_OPTIONS))
+def test_same_seed_same_bytes_with_every_option(changes):
+    """Whatever the options, a seed gives the same bytes and reports twice, and options make a difference."""
+    options, heads, histories = QUICK._replace(**changes), [], []
+    for _ in range(2):
+        histories.append(History())
+        heads.append(frozen(fit_softmax(PIPELINE, *blobs(), options, histories[-1], None, HeldOut(*blobs(seed=1)))))
+
+    assert heads[0] == heads[1]
+    assert histories[0].epochs == histories[1].epochs
+    assert heads[0] != frozen(fit_softmax(PIPELINE, *blobs(), QUICK))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_many_examples_are_not_copied(monkeypatch, dropout):
+    """Examples too many to be copied in shuffled order are trained on in the same order: the same bytes."""
+    options = QUICK._replace(dropout=dropout)
+    copied = frozen(fit_softmax(PIPELINE, *blobs(), options))
+    monkeypatch.setattr(fit, "_COPY_BYTES", 0)
+
+    assert frozen(fit_softmax(PIPELINE, *blobs(), options)) == copied
+
+
 def test_ignores_the_global_random_state():
     """Training neither uses nor moves numpy's global generator."""
     np.random.seed(1)
@@ -197,12 +233,216 @@ def test_reports_each_epoch():
 
 
 def test_reports_by_hand():
-    """The first report of one full batch is that of a layer of zeros."""
-    reports = []
-    fit_softmax(PIPELINE, *blobs(), QUICK._replace(batch_size=1000, epochs=1), on_epoch=reports.append)
+    """The first report of one full batch is that of a layer of zeros, and of what one step made of it."""
+    rows, labels = blobs()
+    held_rows, held_labels = blobs(seed=1)
+    history = History()
+    options = QUICK._replace(batch_size=1000, epochs=1, optimizer="sgd", learning_rate=0.5)
+    fit_softmax(PIPELINE, rows, labels, options, history, held_out=HeldOut(held_rows, held_labels))
+    inputs, targets = PIPELINE(rows) * math.sqrt(SIZE), np.array(["abc".index(label) for label in labels])
+    errors = np.full((30, 3), 1 / 3)
+    errors[np.arange(30), targets] -= 1
+    weights, biases = -0.5 * inputs.T @ errors / 30, -0.5 * errors.mean(axis=0)
+    logits = PIPELINE(held_rows) * math.sqrt(SIZE) @ weights + biases
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    own = np.array(["abc".index(label) for label in held_labels])
+    [report] = history.epochs
 
-    assert abs(reports[0].loss - math.log(3)) < 1e-6
-    assert abs(reports[0].accuracy - 1 / 3) < 1e-6
+    assert (report.epoch, report.epochs, report.step, report.learning_rate) == (1, 1, 1, 0.5)
+    np.testing.assert_allclose(report.loss, math.log(3), rtol=1e-6)
+    np.testing.assert_allclose(report.accuracy, 1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(report.held_out_loss, -np.log(scores[np.arange(30), own]).mean(), rtol=1e-5)
+    np.testing.assert_allclose(report.held_out_accuracy, (scores.argmax(axis=1) == own).mean(), rtol=1e-6)
+    np.testing.assert_allclose([report.weight_norm, report.update_norm], np.linalg.norm(weights), rtol=1e-5)
+    np.testing.assert_allclose(report.bias_norm, np.linalg.norm(biases), atol=1e-6)
+
+
+def test_reported_steps_and_loss():
+    """Steps are counted through; the loss is the mean over examples, a smaller last batch weighing less."""
+    history = History()
+    fit_softmax(PIPELINE, *blobs(), QUICK._replace(batch_size=20, epochs=3, learning_rate=1e-6), history)
+
+    assert [one.step for one in history.epochs] == [2, 4, 6]
+    assert [(one.held_out_loss, one.held_out_accuracy) for one in history.epochs] == [(None, None)] * 3
+    # Batches of 20 and 10 with importance 1 each, at weights that hardly move
+    assert all(abs(one.loss - math.log(3)) < 1e-3 for one in history.epochs)
+
+
+def test_loss_has_the_l2_term():
+    """What is reported of the training examples has half the squared weights in it, times the factor."""
+    losses = []
+    for l2 in (0.0, 1.0):
+        history = History()
+        options = QUICK._replace(batch_size=1000, epochs=1, learning_rate=1e-6, initial="glorot", l2=l2)
+        fit_softmax(PIPELINE, *blobs(), options, history)
+        losses.append(history.epochs[0].loss)
+    weights, _ = initial_weights(SIZE, 3, options)
+
+    assert abs(losses[1] - losses[0] - 0.5 * (weights.astype(float) ** 2).sum()) < 1e-4
+
+
+def test_means_of_the_classes():
+    """The head has the mean direction of each class, to know what is none of them."""
+    rows, labels = blobs()
+    head = fit_softmax(EmbeddingPipeline(SIZE, np.full(SIZE, 0.5)), rows, labels, QUICK)
+    directions = head.pipeline(rows)
+    for place, label in enumerate("abc"):
+        mean = directions[[other == label for other in labels]].mean(axis=0)
+        np.testing.assert_allclose(head.state()["means"][place], mean / np.linalg.norm(mean), atol=1e-6)
+
+
+# Held-out examples
+
+
+def test_best_epoch_is_kept():
+    """The weights that come out are those of the epoch with the lowest held-out loss, not the last."""
+    rows, labels = blobs(spread=1.5)
+    options = QUICK._replace(epochs=60, learning_rate=0.1, patience=5, l2=0.0)
+    history = History()
+    head = fit_softmax(PIPELINE, rows, labels, options, history, held_out=HeldOut(*blobs(spread=1.5, seed=1)))
+    best = history.best
+    assert len(history.epochs) > best.epoch
+    shorter = options._replace(epochs=best.epoch)
+    until = fit_softmax(PIPELINE, rows, labels, shorter, held_out=HeldOut(*blobs(spread=1.5, seed=1)))
+
+    assert frozen(head) == frozen(until)
+    held = Batches.of(PIPELINE, *blobs(spread=1.5, seed=1), ["a", "b", "c"])
+    scores = head.scores(blobs(spread=1.5, seed=1)[0])
+    loss = -np.log(scores[np.arange(len(held.targets)), held.targets]).mean()
+    np.testing.assert_allclose(loss, best.held_out_loss, rtol=1e-4)
+
+
+def test_stops_early():
+    """Training ends when so many epochs have not lowered the held-out loss; it runs on without patience."""
+    data, lengths = HeldOut(*blobs(spread=1.5, seed=1)), []
+    for patience in (3, 8, 0):
+        history = History()
+        options = QUICK._replace(epochs=60, learning_rate=0.1, patience=patience)
+        fit_softmax(PIPELINE, *blobs(spread=1.5), options, history, held_out=data)
+        lengths.append(len(history.epochs))
+        if patience:
+            assert history.best.epoch <= len(history.epochs) - 1
+
+    assert lengths[0] < lengths[1] < lengths[2] == 60
+
+
+def test_patience_without_held_out_examples():
+    """Without held-out examples every epoch is run, and the last weights come out."""
+    history = History()
+    options = QUICK._replace(epochs=40, learning_rate=0.1, patience=1)
+    head = fit_softmax(PIPELINE, *blobs(spread=1.5), options, history)
+
+    assert len(history.epochs) == 40
+    norm = np.linalg.norm(head.weights) / math.sqrt(SIZE)
+    np.testing.assert_allclose(norm, history.epochs[-1].weight_norm, rtol=1e-5)
+
+
+def test_held_out_examples_are_not_trained_on():
+    """Other held-out examples change what is reported, and no step of training."""
+    options, norms, losses = QUICK._replace(patience=0), [], []
+    for seed in (1, 2):
+        history = History()
+        fit_softmax(PIPELINE, *blobs(), options, history, held_out=HeldOut(*blobs(seed=seed)))
+        norms.append([one.weight_norm for one in history.epochs[:3]])
+        losses.append([one.held_out_loss for one in history.epochs[:3]])
+
+    assert norms[0] == norms[1]
+    assert losses[0] != losses[1]
+
+
+def test_held_out_examples_of_some_classes():
+    """Held-out examples need not be of every class, and each class among them weighs the same."""
+    rows, labels = blobs(seed=1)
+    some = [index for index, label in enumerate(labels) if label == "a"][:9]
+    some += [index for index, label in enumerate(labels) if label == "b"][:1]
+    history, names = History(), [labels[index] for index in some]
+    options = QUICK._replace(epochs=1)
+    head = fit_softmax(PIPELINE, *blobs(), options, history, held_out=HeldOut(rows[some], names))
+    logs = -np.log(head.scores(rows[some])[np.arange(10), ["abc".index(name) for name in names]])
+
+    np.testing.assert_allclose(history.epochs[0].held_out_loss, (logs[:9].mean() + logs[9]) / 2, rtol=1e-5)
+
+
+def test_held_out_classes_must_be_trained():
+    """A held-out class without examples to train on is told, and so are labels that are too few."""
+    rows = np.ones((2, SIZE))
+    with pytest.raises(TooFewExamples, match="held-out class 'z'"):
+        fit_softmax(PIPELINE, *blobs(), QUICK, held_out=HeldOut(rows, ["a", "z"]))
+    with pytest.raises(TooFewExamples, match="2 embeddings with 1 labels"):
+        fit_softmax(PIPELINE, *blobs(), QUICK, held_out=HeldOut(rows, ["a"]))
+
+
+@pytest.mark.xfail(strict=True, reason="a loss of NaN counts as no gain: training ends after `patience` epochs")
+def test_no_held_out_examples():
+    """Held-out examples that are none at all are as good as not given: every epoch is run."""
+    history, options = History(), QUICK._replace(epochs=12, patience=3)
+    head = fit_softmax(PIPELINE, *blobs(), options, history, held_out=HeldOut(np.zeros((0, SIZE)), []))
+
+    assert len(history.epochs) == 12
+    assert frozen(head) == frozen(fit_softmax(PIPELINE, *blobs(), options))
+
+
+# Dropout and initial weights
+
+
+def test_dropout():
+    """Left-out numbers change the weights, are drawn by the seed, and leave what is learnt good."""
+    with_, without = (
+        fit_softmax(PIPELINE, *blobs(), QUICK._replace(dropout=dropout, epochs=30)) for dropout in (0.5, 0)
+    )
+
+    assert frozen(with_) != frozen(without)
+    assert evaluate(with_, *blobs(seed=1)).accuracy > 0.95
+    seeds = [frozen(fit_softmax(PIPELINE, *blobs(), QUICK._replace(dropout=0.5, seed=seed))) for seed in (1, 2)]
+    assert seeds[0] != seeds[1]
+
+
+def test_dropout_leaves_out_its_share():
+    """Of an embedding's numbers the share is zero in a step, the rest made larger to match: gradients keep their mean.
+
+    The weights after one small step of plain descent are the gradient, so its zeros show what was left out.
+    """
+    rows = np.ones((2, 1000), np.float32)
+    options = SoftmaxOptions(epochs=1, batch_size=2, l2=0.0, optimizer="sgd", learning_rate=0.01, dropout=0.4)
+    head = fit_softmax(EmbeddingPipeline(1000), rows, ["a", "b"], options)
+    kept = head.weights[0] - head.weights[1]
+    # Both examples are alike, so a number's gradient is zero where both or neither were kept.
+    assert abs((kept == 0).mean() - (0.4**2 + 0.6**2)) < 0.06
+    sizes = np.abs(head.weights[0][kept != 0])
+    np.testing.assert_allclose(sizes, 0.01 * 0.25 / 0.6 * math.sqrt(1000), rtol=2e-3)
+
+
+def test_glorot_weights():
+    """Initial weights are normal with variance 2 / (D + C), by the seed; biases are zero."""
+    options = SoftmaxOptions(initial="glorot", seed=3)
+    weights, biases = initial_weights(1000, 20, options)
+
+    assert (weights.shape, weights.dtype, biases.dtype) == ((1000, 20), np.float32, np.float32)
+    assert abs(weights.var() / (2 / 1020) - 1) < 0.05
+    assert abs(weights.mean()) < 0.001
+    assert not biases.any()
+    assert weights.tobytes() == initial_weights(1000, 20, options)[0].tobytes()
+    assert weights.tobytes() != initial_weights(1000, 20, options._replace(seed=4))[0].tobytes()
+    assert not initial_weights(1000, 20, SoftmaxOptions())[0].any()
+
+
+@pytest.mark.parametrize("initial", ["zeros", "glorot"])
+def test_learns_from_either_start(initial):
+    """Both kinds of initial weights lead to a head that answers right."""
+    head = fit_softmax(PIPELINE, *blobs(), SoftmaxOptions(initial=initial, learning_rate=0.01))
+
+    assert evaluate(head, *blobs(seed=1)).accuracy > 0.95
+
+
+def test_importance_by_hand():
+    """Balanced, every class met has the same sum and the mean is 1; otherwise each example weighs 1."""
+    targets = np.array([0, 0, 0, 2])
+
+    np.testing.assert_allclose(importance(targets, 5, True), [2 / 3, 2 / 3, 2 / 3, 2])
+    assert importance(targets, 5, False).tolist() == [1.0] * 4
+
+
+# Being told to stop, and refusals
 
 
 def test_stop_is_asked_before_each_step():
@@ -251,15 +491,23 @@ def test_wrong_embeddings(wrong):
 # Options
 
 
+WHOLE = ("epochs", "batch_size", "patience", "seed")
+
+
 def out_of_range():
     """Each option with values it must not have."""
     for name, (lowest, highest) in sorted(RANGES.items()):
         beyond = [lowest - 1, highest * 2 + 1, float("nan"), float("inf"), -float("inf")]
         for value in [*beyond, "1", None, True, [1]]:
             yield name, value
-    for name in ("epochs", "batch_size", "seed"):
+    for name in WHOLE:
         yield name, 1.5
-    for name, values in (("optimizer", ["Adam", "", None, 1]), ("balance", [1, 0, "true", None])):
+    wrong = {
+        "optimizer": ["Adam", "", None, 1],
+        "initial": ["normal", "Zeros", None, 0],
+        "balance": [1, 0, "true", None],
+    }
+    for name, values in wrong.items():
         for value in values:
             yield name, value
 
@@ -278,7 +526,7 @@ def test_ends_of_ranges(name):
         assert getattr(SoftmaxOptions(**{name: value}).checked(), name) == value
 
 
-@pytest.mark.parametrize("name", ["epochs", "batch_size", "seed"])
+@pytest.mark.parametrize("name", WHOLE)
 def test_whole_numbers_as_floats(name):
     """A whole number written as 3.0, as JSON may have it, is that whole number."""
     options = QUICK._replace(**{name: 3.0})
@@ -364,6 +612,50 @@ def test_split_of_nothing():
     assert stratified_split([]) == ([], [])
 
 
+@given(LABELS, st.integers(2, 6), SEEDS)
+def test_folds(labels, count, seed):
+    """Each example is held out once where its class has another left to train on, and never more often."""
+    splits = folds(labels, count, seed)
+    held = [index for split in splits for index in split.held_out]
+
+    assert len(held) == len(set(held))
+    assert splits == folds(labels, count, seed)
+    for split in splits:
+        assert sorted(split.train + split.held_out) == list(range(len(labels)))
+        assert {labels[index] for index in split.held_out} <= {labels[index] for index in split.train}
+    for label in set(labels):
+        mine = [index for index in held if labels[index] == label]
+        assert len(mine) == (labels.count(label) if labels.count(label) > 1 else 0)
+
+
+@given(LABELS, st.integers(2, 5), SEEDS, st.data())
+def test_folds_of_groups(labels, count, seed, data):
+    """Examples of a group are held out together, or never."""
+    groups = data.draw(st.lists(st.none() | st.integers(0, 9), min_size=len(labels), max_size=len(labels)))
+    splits = folds(labels, count, seed, groups)
+    held = [index for split in splits for index in split.held_out]
+
+    assert len(held) == len(set(held))
+    for split in splits:
+        sides = [{groups[index] for index in side if groups[index] is not None} for side in split]
+        assert not sides[0] & sides[1]
+        assert {labels[index] for index in split.held_out} <= {labels[index] for index in split.train}
+
+
+@pytest.mark.parametrize("count", [1, 0, -1, 2.5, "5", None])
+def test_folds_out_of_range(count):
+    """There are two folds or more."""
+    with pytest.raises(OptionError, match="at least 2 folds"):
+        folds(["a"] * 4, count)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 0.51, 1, float("nan")])
+def test_fraction_out_of_range(fraction):
+    """Up to half of the examples are held out."""
+    with pytest.raises(OptionError, match="fraction"):
+        stratified_split(["a"] * 4, fraction)
+
+
 # Figures
 
 
@@ -410,3 +702,109 @@ def test_evaluation_needs_as_many_labels(rows, labels):
     """Embeddings and labels must be as many."""
     with pytest.raises(ValueError, match="labels"):
         evaluate(answering_head(), np.eye(3)[:rows], list(labels))
+
+
+def test_refused_examples():
+    """Examples less familiar than the threshold are counted as refused, and their best class all the same."""
+    head, rows = answering_head(), np.array([[1, 0, 0], [1, 1, 1], [0, 1, 0], [-1, -1, -1]])
+    assert evaluate(head, rows, list("abba")).refused == 0
+    head.calibration = Calibration(20.0, 0.9)
+    figures = evaluate(head, rows, list("aabb"))
+
+    assert figures.refused == 0.5
+    assert figures.examples == 4
+    assert sum(map(sum, figures.confusion)) == 4
+
+
+def test_class_accuracy():
+    """The share answered right of each class met."""
+    figures = evaluate(answering_head(), np.eye(3)[[0, 1, 1, 2]], list("aabz"))
+
+    assert figures.class_accuracy() == {"a": 0.5, "b": 1.0, "z": 0.0}
+
+
+def test_calibration_error_by_hand():
+    """In each tenth of scores, the gap between their mean and the share right, weighed by how many there are."""
+    scores, right = np.array([0.92, 0.98, 0.55, 0.51, 1.0]), np.array([True, False, True, True, True])
+    gaps = 3 * abs((0.92 + 0.98 + 1.0) / 3 - 2 / 3) + 2 * abs((0.55 + 0.51) / 2 - 1)
+
+    assert abs(calibration_error(scores, right) - gaps / 5) < 1e-12
+    assert calibration_error(np.array([1.0, 1.0]), np.array([True, True])) == 0
+    assert calibration_error(np.array([1.0, 0.0]), np.array([False, True])) == 1
+
+
+def test_calibration_error_of_honest_scores():
+    """Answers that are right as often as their scores say have hardly any error; surer ones have."""
+    random = np.random.RandomState(0)
+    scores = random.rand(20000)
+    right = random.rand(20000) < scores
+
+    assert calibration_error(scores, right) < 0.015
+    assert calibration_error(np.sqrt(scores), right) > 0.1
+
+
+SOME = st.lists(st.integers(-3, 3), min_size=1, max_size=12)
+
+
+@given(SOME, SOME)
+def test_auroc_counts_pairs(familiar, strange):
+    """It is the share of pairs in which the known one is more familiar; ties count half."""
+    pairs = [(one > other) + 0.5 * (one == other) for one in familiar for other in strange]
+
+    assert abs(auroc(np.array(familiar, float), np.array(strange, float)) - sum(pairs) / len(pairs)) < 1e-12
+
+
+def test_auroc_takes_infinity():
+    """Minus infinity is less familiar than any number."""
+    assert auroc(np.array([1.0, 2.0]), np.array([-np.inf, -np.inf])) == 1
+    assert auroc(np.array([-np.inf]), np.array([-np.inf])) == 0.5
+
+
+@pytest.mark.parametrize("kind", [ImprintingHead, LinearDiscriminantHead, NeighboursHead], ids=lambda kind: kind.kind)
+def test_evaluating_what_was_learnt(kind):
+    """Figures on learnt examples are those of forgetting each in turn; the only one of a class counts as wrong."""
+    rows, labels = blobs(per_class=8, spread=0.8)
+    labels[0] = "only one"
+    head = kind.suited(SIZE)
+    head.learn_many(rows, labels)
+    figures, right, refused = evaluate_left_out(head, rows, labels), 0, 0
+    head.calibration = Calibration(head.scale, float(np.median(head.leave_one_out(rows, labels).familiarity)))
+    calibrated = evaluate_left_out(head, rows, labels)
+    for row, label in zip(rows, labels):
+        head.forget(row, label)
+        right += head.predict(row) == label
+        refused += not head.knows(row)
+        head.learn_one(row, label)
+
+    assert figures.examples == len(labels)
+    assert figures.accuracy == right / len(labels)
+    assert figures.class_accuracy()["only one"] == 0
+    assert abs(calibrated.refused - refused / len(labels)) <= 1 / len(labels)
+    assert figures.refused == 0
+
+
+def test_evaluating_the_only_example():
+    """The only example of all has no answer once it is left out."""
+    head = ImprintingHead(PIPELINE)
+    head.learn_one(blobs()[0][0], "a")
+    figures = evaluate_left_out(head, blobs()[0][:1], ["a"])
+
+    assert (figures.examples, figures.accuracy, figures.confusion) == (1, 0.0, [[0, 1]])
+    assert figures.answers == ["a", None]
+
+
+def test_evaluating_in_parts():
+    """Thousands of examples are answered in parts, with the figures of all."""
+    rows, labels = blobs(per_class=900, spread=0.9)
+    head = ImprintingHead(PIPELINE)
+    head.learn_many(rows, labels)
+    figures = evaluate(head, rows, labels)
+
+    assert figures.examples == 2700
+    assert figures.accuracy == np.mean([head.predict(row) == label for row, label in zip(rows, labels)])
+    assert abs(evaluate_left_out(head, rows, labels).accuracy - figures.accuracy) < 0.01
+
+
+def test_evaluating_nothing_learnt():
+    """No example was learnt, so there is nothing to leave out."""
+    assert evaluate_left_out(ImprintingHead(PIPELINE), np.zeros((0, SIZE)), []).examples == 0

@@ -1,0 +1,98 @@
+"""A head behind its extractor in one .tflite file, tried before it counts as written."""
+
+from typing import Any, Dict, Optional, Sequence
+
+import numpy as np
+
+from coral_learn.errors import ModelFormatError, OptionError
+from coral_learn.heads import Head, NeighboursHead
+from coral_learn.heads.base import softmax
+from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
+from coral_learn.runtime.base import TensorSpec
+from coral_learn.runtime.tflite import CPU_ORDER, TfliteRuntime, find_library, load_interpreter
+from coral_learn.tflite_file import Layer, TfliteModel, append_layer, begin_at
+
+_TRIALS = 100
+# A float tail is exact but for rounding; an int8 one gives the same best class nearly always.
+_LARGEST_DIFFERENCE = 1e-5
+_SAME_ANSWERS = 0.99
+
+
+def layer_of(head: Head) -> Layer:
+    """A head as layers of a model: the same scores, without the answer "none of these".
+
+    Raises `OptionError` for nearest neighbours, which are no layer.
+    """
+    if isinstance(head, NeighboursHead):
+        raise OptionError("nearest neighbours can't be written as layers of a model; train another head")
+    scale, pipeline = head.calibration.scale, head.pipeline
+    weights, biases = np.asarray(head.weights) * scale, np.asarray(head.biases) * scale
+    return Layer(weights.astype(np.float32), biases.astype(np.float32), pipeline.mean, pipeline.power)
+
+
+def write_layer(
+    extractor: bytes,
+    layer: Layer,
+    labels: Sequence[str],
+    description: str = "",
+    head: Optional[Dict[str, Any]] = None,
+    quantized: bool = False,
+    embeddings: Optional[np.ndarray] = None,
+) -> bytes:
+    """The extractor, plain or compiled, with a layer behind it and its labels inside.
+
+    head : written as head.json; quantized : weights as int8, a quarter of the size
+    embeddings : (N, D) of held-out pictures to try it with; None takes random ones
+
+    The new part is run by the interpreter and compared with numpy: a float one must give the same
+    scores within 1e-5, a quantised one the same best class for 99 of 100. Raises
+    `ModelFormatError` where it doesn't, and for what `append_layer` refuses.
+    """
+    written = append_layer(extractor, layer, labels, description, quantized, head=head)
+    runtime = _run_tail(written, TfliteModel(extractor).outputs[0])
+    stored = _inputs(runtime.input, layer.weights.shape[1], embeddings)
+    expected = apply_layer(layer, runtime.input.dequantise(stored))
+    given = np.stack([runtime.invoke(row.reshape(runtime.input.shape)).reshape(-1) for row in stored])
+    runtime.close()
+    if quantized:
+        same = float((given.argmax(axis=1) == expected.argmax(axis=1)).mean())
+        if same < _SAME_ANSWERS:
+            raise ModelFormatError(f"with int8 weights only {same:.1%} of answers stay the same; write a float layer")
+        return written
+    difference = float(np.abs(given - expected).max())
+    if not difference < _LARGEST_DIFFERENCE:
+        raise ModelFormatError(f"the written layer gives other scores than the head, by {difference:.2g}")
+    return written
+
+
+def apply_layer(layer: Layer, embeddings: np.ndarray) -> np.ndarray:
+    """What a layer makes of (N, D) embeddings: (N, C) scores, float64."""
+    size = layer.weights.shape[1]
+    if layer.normalize:
+        rows = EmbeddingPipeline(size, layer.mean, layer.power)(embeddings)
+    else:
+        rows = check_embeddings(embeddings, size).astype(np.float64)
+        rows = rows if layer.mean is None else rows - layer.mean
+        rows = np.sign(rows) * np.abs(rows) ** layer.power
+    return softmax(rows @ layer.weights.T.astype(np.float64) + layer.biases)
+
+
+def _run_tail(model: bytes, embedding_tensor: int) -> TfliteRuntime:
+    """What stands behind the extractor, in an interpreter on the CPU, whatever the extractor is compiled for."""
+    library = find_library(CPU_ORDER)
+    return TfliteRuntime(load_interpreter(library, begin_at(model, embedding_tensor), 1), str(library), "cpu")
+
+
+def _inputs(spec: TensorSpec, size: int, embeddings: Optional[np.ndarray]) -> np.ndarray:
+    """Embeddings as the extractor stores them, (N, D)."""
+    if embeddings is None:
+        random = np.random.RandomState(0)
+        if spec.scale:
+            limits = np.iinfo(spec.dtype)
+            return random.randint(limits.min, limits.max + 1, (_TRIALS, size)).astype(spec.dtype)
+        return random.normal(0, 1, (_TRIALS, size)).astype(spec.dtype)
+    rows = check_embeddings(embeddings, size)
+    if not spec.scale:
+        return rows.astype(spec.dtype)
+    limits = np.iinfo(spec.dtype)
+    return np.rint(rows / spec.scale + spec.zero_point).clip(limits.min, limits.max).astype(spec.dtype)
