@@ -69,11 +69,19 @@ def _names(model: TfliteModel, path: Optional[Path], count: int) -> List[str]:
         except ModelFormatError:
             names = []
         names = names if len(names) == count else [f"class {number}" for number in range(count)]
-    if len(names) != count or len(set(names)) != count or not all(name.strip() for name in names):
-        raise SettingsError(
-            f"the model has {count} classes, the labels must be {count} different lines, got {len(names)}"
-        )
-    return names
+    if len(names) != count or not all(name.strip() for name in names):
+        raise SettingsError(f"the model has {count} classes, so the labels must be {count} lines, got {len(names)}")
+    return _different(names)
+
+
+def _different(names: List[str]) -> List[str]:
+    """Names with a number behind those that come again: ImageNet has two cranes."""
+    seen: Counter = Counter()
+    different = []
+    for name in names:
+        seen[name] += 1
+        different.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return different
 
 
 def _packed(layer: LastLayer) -> bytes:
