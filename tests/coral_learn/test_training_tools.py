@@ -99,6 +99,11 @@ def test_patience_of_none():
     assert not judged([1.0] * 200)[1].finished
 
 
+def test_best_is_the_first_of_equals():
+    """Of weights with the same loss the first ones are kept."""
+    assert judged([2.0, 1.0, 1.0, 3.0], 9)[1].best[0].tolist() == [1]
+
+
 def test_best_is_a_copy():
     """The weights at the lowest loss stay as they were then."""
     schedule, weights = Schedule(1.0, 5), np.zeros(2)
