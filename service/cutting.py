@@ -54,6 +54,8 @@ def cut_model(source: Path, target: Path, labels: Optional[Path] = None) -> CutM
         publish_file(target.with_suffix(".json"), json.dumps(manifest, indent=2).encode("utf-8") + b"\n")
     except OSError as error:
         raise SettingsError(f"{target} can't be written: {error.strerror}") from error
+    for path in (arrays, classes, target, target.with_suffix(".json")):
+        path.chmod(0o644)  # a model is no secret, and the daemon may be another user
     return CutModel(layer.weights.shape[1], len(names), [target, target.with_suffix(".json"), arrays, classes])
 
 

@@ -327,9 +327,10 @@ class Learner:
             self.changed.set()
 
     def calibrate(self, false_accept_rate: float, most_refused: float) -> None:
-        """Let the live model's scores and its "none of these" fit what it knows now.
+        """Let the live model's "none of these" fit what it knows now.
 
-        Worked out on a copy, so that answers and lessons don't wait.
+        Worked out on a copy, so that answers and lessons don't wait. Scores keep the head's usual
+        scale: they follow from the examples alone, not from when this was done last.
         """
         with self._changes:
             if self.extractor is None:
@@ -342,7 +343,7 @@ class Learner:
         embeddings = np.array([one.embedding for one in sample]).reshape(len(sample), -1)
         calibrate(copy, embeddings, [one.class_id for one in sample], false_accept_rate, most_refused)
         with self._heads:
-            live.adopt_calibration(copy)
+            live.adopt_threshold(copy)
 
     # -- versions ---------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from coral_learn.errors import ClassNameInvalid, ClassUnknown, EmbeddingMismatch, HeadStateError, NothingLearnt
 from coral_learn.heads.pipeline import EmbeddingPipeline
+from coral_learn.heads.state import State, numbers
 
-State = Dict[str, np.ndarray]
 _KINDS: Dict[str, Type["Head"]] = {}
 
 
@@ -42,13 +42,14 @@ class Head(ABC):
     kept in sorted order, so that the order of teaching can't change an answer.
 
     kind : the head's name in states and in the HTTP API
-    power : exponent of the pipeline that suits this head (`EmbeddingPipeline`)
+    power, centred : of the pipeline that suits this head (`EmbeddingPipeline`)
     pipeline : what is done to an embedding first
     calibration : set it to what `coral_learn.training.calibrate` found
     """
 
     kind = ""
     power = 1.0
+    centred = True
     scale = 1.0
 
     def __init_subclass__(cls, **arguments):
@@ -61,9 +62,12 @@ class Head(ABC):
         self.calibration = Calibration(self.scale)
 
     @classmethod
-    def suited(cls, size: int, mean: Optional[np.ndarray] = None, **options) -> "Head":
-        """An empty head over the pipeline that suits it best (measured, see the README)."""
-        return cls(EmbeddingPipeline(size, mean, cls.power), **options)
+    def suited_pipeline(cls, size: int, mean: Optional[np.ndarray] = None) -> EmbeddingPipeline:
+        """The pipeline that suits this kind of head best, by measurement (tests/benchmarks/learning.py).
+
+        size : D; mean : (D,), the extractor's mean embedding where it is known
+        """
+        return EmbeddingPipeline(size, mean if cls.centred else None, cls.power)
 
     @property
     @abstractmethod
@@ -106,9 +110,9 @@ class Head(ABC):
         """Whether an embedding is like one of the classes at all."""
         return bool(self.familiarity(embedding) >= self.calibration.threshold)
 
-    def adopt_calibration(self, other: "Head") -> None:
-        """Take over the calibration of a copy of this head."""
-        self.calibration = other.calibration
+    def adopt_threshold(self, other: "Head") -> None:
+        """Take over from a copy of this head where "none of these" begins; scores stay as they are."""
+        self.calibration = self.calibration._replace(threshold=other.calibration.threshold)
 
     def _common_state(self) -> State:
         state = self.pipeline.state()
@@ -122,6 +126,11 @@ class Head(ABC):
 
 class IncrementalHead(Head):
     """A head that takes one example more, or one fewer, without training again."""
+
+    @classmethod
+    def suited(cls, size: int, mean: Optional[np.ndarray] = None) -> "IncrementalHead":
+        """An empty head over the pipeline that suits it."""
+        return cls(cls.suited_pipeline(size, mean))
 
     @property
     @abstractmethod
@@ -179,12 +188,20 @@ def load_head(state: State) -> Head:
     """The head that gave this state. Raises `HeadStateError`."""
     try:
         head = _KINDS[str(state["kind"])].from_state(state)
-        head.calibration = Calibration(*(float(number) for number in state["calibration"]))
+        head.calibration = _read_calibration(state)
         return head
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise HeadStateError(
             "this is not the state of a head (kinds: {}): {}".format(", ".join(sorted(_KINDS)), error)
         ) from error
+
+
+def _read_calibration(state: State) -> Calibration:
+    scale, threshold = np.asarray(state["calibration"]).tolist()
+    numbers({"calibration": np.array(scale)}, "calibration", "real", ())
+    if not scale > 0 or not -np.inf <= threshold < np.inf:
+        raise ValueError(f"the calibration needs a scale above 0 and a threshold, has {scale!r} and {threshold!r}")
+    return Calibration(float(scale), float(threshold))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -214,11 +231,13 @@ def check_label(label, classes: Sequence[Any]):
 
     classes : those already there; the new one must be of their sort
     """
-    if isinstance(label, np.integer):
-        label = int(label)
+    if isinstance(label, (np.integer, np.str_)):
+        label = label.item()
     sort = int if isinstance(label, int) and not isinstance(label, bool) else str
     if not isinstance(label, sort) or (sort is str and "\0" in label):
         raise ClassNameInvalid(f"a class is named by a whole number or by text without NUL, got {label!r}")
+    if sort is int and not -(2**63) <= label < 2**63:
+        raise ClassNameInvalid(f"a class number has 64 bits at most, got {label}")
     if classes and not isinstance(classes[0], sort):
         raise ClassNameInvalid(f"the classes here are named like {classes[0]!r}, got {label!r}")
     return label

@@ -15,9 +15,10 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import EmbeddingMismatch, OptionError
-from coral_learn.heads.base import IncrementalHead, LeftOut, State, class_array, like_input
+from coral_learn.heads.base import IncrementalHead, LeftOut, State, check_label, class_array, like_input
 from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.scatter import WithinScatter, rounded
+from coral_learn.heads.state import names, numbers
 from coral_learn.heads.sums import ClassSums
 
 # How many examples the shrinkage counts for. Chosen together with `power` by accuracy on three sets
@@ -48,8 +49,11 @@ class LinearDiscriminantHead(IncrementalHead):
     def __init__(self, pipeline: EmbeddingPipeline, priors: Optional[Dict[Any, float]] = None):
         super().__init__(pipeline)
         self.priors = dict(priors or {})
-        if not all(np.isfinite(weight) and weight > 0 for weight in self.priors.values()):
-            raise OptionError(f"priors must be numbers above 0, got {self.priors!r}")
+        known = list(self.priors)[:1]
+        for label, weight in self.priors.items():
+            check_label(label, known)
+            if not isinstance(weight, (int, float, np.floating)) or not 0 < weight < np.inf:
+                raise OptionError(f"the prior of a class is a number above 0, got {weight!r} for {label!r}")
         self._sums = ClassSums(pipeline.size)
         self._scatter = WithinScatter(pipeline.size)
         self._weights: Optional[np.ndarray] = None
@@ -114,6 +118,8 @@ class LinearDiscriminantHead(IncrementalHead):
 
     def merge(self, label, into) -> None:
         self._sums.merge(label, into)
+        if label != into:
+            self.priors.pop(label, None)
         self._scatter.forget_inverse()
         self._weights = None
 
@@ -144,10 +150,12 @@ class LinearDiscriminantHead(IncrementalHead):
         own = np.array([self._sums.find(label) for label in labels], np.int64)
         strange = np.full(len(own), -np.inf)
         if len(counts) > 1:
-            space = self._space(_ridge(counts))
-            for row in np.unique(own):
-                mine = own == row
-                strange[mine] = self._without_class(space, directions[mine], row).max(axis=1)
+            ridges = {row: _ridge(np.delete(counts, row)) for row in np.unique(own)}
+            for ridge in sorted(set(ridges.values())):
+                space = self._space(ridge)
+                for row in (row for row in ridges if ridges[row] == ridge):
+                    mine = own == row
+                    strange[mine] = self._without_class(space, directions[mine], row).max(axis=1)
         return strange
 
     def state(self) -> State:
@@ -162,12 +170,12 @@ class LinearDiscriminantHead(IncrementalHead):
 
     @classmethod
     def from_state(cls, state: State) -> "LinearDiscriminantHead":
-        priors = dict(zip(state["prior_classes"].tolist(), state["prior_weights"].tolist()))
-        head = cls(EmbeddingPipeline.from_state(state), priors)
-        head._sums = ClassSums.load(head.pipeline.size, state)
-        products = state["products"].astype(np.int64)
-        if products.shape != head._scatter.products.shape:
-            raise ValueError(f"products of shape {products.shape}, expected {head._scatter.products.shape}")
+        pipeline, likelier = EmbeddingPipeline.from_state(state), names(state, "prior_classes")
+        weights = numbers(state, "prior_weights", "real", (len(likelier),))
+        # Before anything is made in this size: the state may be damaged.
+        products = numbers(state, "products", "whole", (pipeline.size, pipeline.size)).astype(np.int64)
+        head = cls(pipeline, dict(zip(likelier, weights.tolist())))
+        head._sums = ClassSums.load(pipeline.size, state)
         head._scatter.products = products
         return head
 

@@ -11,6 +11,7 @@ import numpy as np
 from coral_learn.errors import ClassPretrained, EmbeddingMismatch
 from coral_learn.heads.base import IncrementalHead, LeftOut, State, check_label, class_array, like_input
 from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
+from coral_learn.heads.state import names, number, numbers
 from coral_learn.heads.sums import STEP, ClassSums
 
 _TINY = 1e-12
@@ -73,9 +74,10 @@ class ImprintingHead(IncrementalHead):
         if len(rows) != len(labels):
             raise EmbeddingMismatch(f"{len(rows)} rows of weights with {len(labels)} labels")
         labels = [check_label(label, self.classes or list(labels[:1])) for label in labels]
-        for label in labels:
-            if label in self._kept or label in self._sums.classes:
-                raise ClassPretrained(f"there is a class {label!r} already")
+        if not labels:
+            return
+        if len(set(labels) | set(self.classes)) != len(labels) + len(self.classes):
+            raise ClassPretrained("each class to keep needs a name of its own, that no class has yet")
         rows = rows - rows.mean(axis=0)
         rows /= max(float(np.linalg.norm(rows, axis=1).mean()), _TINY)
         self._kept = self._kept + labels
@@ -103,8 +105,8 @@ class ImprintingHead(IncrementalHead):
         self._sums.merge(label, into)
         self._weights = None
 
-    def adopt_calibration(self, other: "ImprintingHead") -> None:
-        super().adopt_calibration(other)
+    def adopt_threshold(self, other: "ImprintingHead") -> None:
+        super().adopt_threshold(other)
         self.kept_lead = other.kept_lead
 
     def logits(self, embeddings: np.ndarray) -> np.ndarray:
@@ -147,11 +149,12 @@ class ImprintingHead(IncrementalHead):
     def from_state(cls, state: State) -> "ImprintingHead":
         head = cls(EmbeddingPipeline.from_state(state))
         head._sums = ClassSums.load(head.pipeline.size, state)
-        head._kept = state["kept_classes"].tolist()
-        head._kept_weights = state["kept_weights"].astype(np.float32)
-        head.kept_lead = float(state["kept_lead"])
-        if head._kept_weights.shape != (len(head._kept), head.pipeline.size):
-            raise ValueError(f"{len(head._kept)} pre-trained classes with weights of {head._kept_weights.shape}")
+        head._kept = names(state, "kept_classes")
+        shape = (len(head._kept), head.pipeline.size)
+        head._kept_weights = numbers(state, "kept_weights", "real", shape).astype(np.float32)
+        head.kept_lead = number(state, "kept_lead", "real", 0.0, 1e6)
+        if set(head._kept) & set(head._sums.classes):
+            raise ValueError("a pre-trained class can't be a taught one as well")
         return head
 
     def _taught_weights(self) -> np.ndarray:

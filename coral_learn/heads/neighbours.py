@@ -17,13 +17,14 @@ from coral_learn.heads.base import (
     like_input,
 )
 from coral_learn.heads.pipeline import EmbeddingPipeline
+from coral_learn.heads.state import names, number, numbers
 
-# An example is kept in a byte a number: 1.3 kB for 1280, and a cosine differs by about 0.001.
+# An example is kept in a byte a number: 1.3 kB for 1280, and a cosine differs by about 0.003, more where
+# a few numbers outweigh all others.
 _LEVELS = 127.0
 _ROWS_AT_ONCE = 4096
 # How strongly a nearer neighbour outvotes a farther one, as a factor on the cosine.
 _SHARPNESS = 20.0
-_NO_NEIGHBOUR = -1.0  # the logit of a class none of the nearest belongs to: the lowest cosine
 
 
 class Neighbour(NamedTuple):
@@ -113,12 +114,13 @@ class NeighboursHead(IncrementalHead):
     def familiarity(self, embeddings: np.ndarray) -> np.ndarray:
         """Cosine to the nearest example of all."""
         self._must_have_learnt()
-        return like_input(self._similarities(self.pipeline(embeddings)).max(axis=1), embeddings)
+        highest = self._similarities(self.pipeline(embeddings)).max(axis=1)
+        return like_input(highest.astype(np.float64), embeddings)
 
     def nearest(self, embedding: np.ndarray, count: int) -> List[Neighbour]:
         """The examples most like an embedding (D,), nearest first."""
         similarities = self._similarities(self.pipeline(embedding))[0]
-        order = np.argsort(-similarities, kind="stable")[:count]
+        order = self._nearest(similarities, count)
         return [Neighbour(self._labels[index], float(similarities[index])) for index in order]
 
     def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> LeftOut:
@@ -130,17 +132,20 @@ class NeighboursHead(IncrementalHead):
         logits = self._vote(similarities)
         alone = same.sum(axis=1) == 1
         logits[rows[alone], own[alone]] = -np.inf
-        return LeftOut(logits, similarities.max(axis=1))
+        return LeftOut(logits, similarities.max(axis=1).astype(np.float64))
 
     def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         similarities, _, same = self._compared(embeddings, labels)
-        return np.where(same, -np.inf, similarities).max(axis=1)
+        return np.where(same, -np.inf, similarities).max(axis=1).astype(np.float64)
 
     def _compared(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cosines to all examples (M, N), the place of each label (M,), and which examples are of that class (M, N)."""
         directions, labels = self._checked(embeddings, labels, self._labels[:1])
         classes, numbers = self._indexed()
         places = {label: place for place, label in enumerate(classes)}
+        for label in labels:
+            if label not in places:
+                raise class_unknown(label, classes)
         own = np.array([places[label] for label in labels], np.int64)
         return self._similarities(directions), own, numbers[None, :] == own[:, None]
 
@@ -160,12 +165,13 @@ class NeighboursHead(IncrementalHead):
 
     @classmethod
     def from_state(cls, state: State) -> "NeighboursHead":
-        head = cls(EmbeddingPipeline.from_state(state), int(state["neighbours"]))
-        classes = state["classes"].tolist()
-        head._labels = [classes[number] for number in state["numbers"]]
-        head._rows, head._lengths = state["rows"].astype(np.int8), state["lengths"].astype(np.float32)
-        if head._rows.shape != (len(head._labels), head.pipeline.size) or head._lengths.shape != head._rows.shape[:1]:
-            raise ValueError(f"{len(head._labels)} examples with rows of {head._rows.shape}")
+        head = cls(EmbeddingPipeline.from_state(state), int(number(state, "neighbours", "whole", 1, 1e6)))
+        classes, places = names(state, "classes"), numbers(state, "numbers", "whole")
+        if places.ndim != 1 or (places < 0).any():
+            raise ValueError("numbers should be a row of places among the classes")
+        head._labels = [classes[place] for place in places]
+        head._rows = numbers(state, "rows", "whole", (len(places), head.pipeline.size)).astype(np.int8)
+        head._lengths = numbers(state, "lengths", "real", (len(places),)).astype(np.float32)
         if classes != head.classes:
             raise ValueError("the classes must be sorted, each of them once and with an example")
         return head
@@ -192,25 +198,42 @@ class NeighboursHead(IncrementalHead):
         return self._index
 
     def _similarities(self, directions: np.ndarray) -> np.ndarray:
-        """Cosine to every example, (M, N) float32."""
+        """Cosine to every example, (M, N) float32.
+
+        Both sides are whole numbers, so that equal examples get equal cosines wherever they lie in memory.
+        """
         used = len(self._labels)
-        result, queries = np.empty((len(directions), used), np.float32), directions.astype(np.float32).T
+        queries, lengths = _in_bytes(directions)
+        result, queries = np.empty((len(directions), used), np.float32), queries.astype(np.float32).T
         for start in range(0, used, _ROWS_AT_ONCE):
             stop = min(start + _ROWS_AT_ONCE, used)
             rows = self._rows[start:stop].astype(np.float32) @ queries
-            result[:, start:stop] = (rows * self._lengths[start:stop, None]).T
+            result[:, start:stop] = (rows * self._lengths[start:stop, None] * lengths).T
         return result
+
+    def _nearest(self, similarities: np.ndarray, count: int) -> List[int]:
+        """The `count` most similar, nearest first; of equal ones by class, then by content, whenever they came."""
+        count = min(count, len(similarities))
+        if not count:
+            return []
+        bar = np.partition(similarities, len(similarities) - count)[len(similarities) - count]
+        candidates = np.flatnonzero(similarities >= bar)
+        key = [(-similarities[i], self._labels[i], self._rows[i].tobytes()) for i in candidates]
+        return [int(candidates[place]) for place in sorted(range(len(key)), key=key.__getitem__)[:count]]
 
     def _vote(self, similarities: np.ndarray) -> np.ndarray:
         """Logits from cosines to every example; those at minus infinity have no vote. (M, N) to (M, C)."""
         count = min(self.neighbours, similarities.shape[1])
-        nearest = np.argpartition(-similarities, count - 1, axis=1)[:, :count]
+        nearest = np.array([self._nearest(row, count) for row in similarities], np.int64).reshape(-1, count)
         rows = np.arange(len(similarities))[:, None]
         votes = np.exp(_SHARPNESS * similarities[rows, nearest].astype(np.float64))
         sums = np.zeros((len(similarities), len(self.classes)))
         np.add.at(sums, (np.broadcast_to(rows, nearest.shape), self._indexed().numbers[nearest]), votes)
+        # A class without a voter is farther than the last voter.
+        farthest = similarities[rows[:, 0], nearest[:, -1]].astype(np.float64)[:, None]
+        floor = np.where(np.isfinite(farthest), farthest, -1.0) - 1 / _SHARPNESS
         with np.errstate(divide="ignore"):
-            return np.maximum(np.log(sums) / _SHARPNESS, _NO_NEIGHBOUR)
+            return np.maximum(np.log(sums) / _SHARPNESS, floor)
 
 
 def _in_bytes(directions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,10 @@ from typing import Dict, Optional
 import numpy as np
 
 from coral_learn.errors import EmbeddingMismatch, OptionError
+from coral_learn.heads.state import number, numbers
 
 _TINY = 1e-12
+_LARGEST = 1 << 16  # numbers of an embedding; a state that says more is damaged
 
 
 class EmbeddingPipeline:
@@ -49,7 +51,9 @@ class EmbeddingPipeline:
     @classmethod
     def from_state(cls, state: Dict[str, np.ndarray]) -> "EmbeddingPipeline":
         """The pipeline with this state."""
-        return cls(int(state["pipeline_size"]), state.get("pipeline_mean"), float(state["pipeline_power"]))
+        size = int(number(state, "pipeline_size", "whole", 1, _LARGEST))
+        mean = numbers(state, "pipeline_mean", "real", (size,)) if "pipeline_mean" in state else None
+        return cls(size, mean, number(state, "pipeline_power", "real", 0, 1))
 
 
 def check_embeddings(embeddings, size: int) -> np.ndarray:

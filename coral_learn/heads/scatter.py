@@ -1,6 +1,6 @@
 """How examples scatter around the means of their classes, kept exactly, and the inverse of it."""
 
-from typing import Optional
+from typing import List, Optional
 
 import numpy as np
 
@@ -13,26 +13,42 @@ _EXACT_ROWS = 4096
 # Each step adds a little rounding to the inverse; after so many it is made anew.
 _STEPS_BEFORE_REFRESH = 512
 _NEARLY_SINGULAR = 1e-6
+_WAITING = 64
 
 
 class WithinScatter:
-    """W = sum over all examples of (x - m)(x - m)', m the mean of its class; (D, D).
-
-    products : (D, D) int64, the exact sum of x x' in steps of 2**-40. Its difference from the
-        products of the class sums is W.
-    """
+    """W = sum over all examples of (x - m)(x - m)', m the mean of its class; (D, D)."""
 
     def __init__(self, size: int):
-        self.products = np.zeros((size, size), np.int64)
+        self._products = np.zeros((size, size), np.int64)
+        self._waiting: List[np.ndarray] = []  # rows whose products are not in it yet
         self._inverse: Optional[np.ndarray] = None  # of W + ridge I
         self._ridge = 0.0
         self._steps = 0
 
     def add(self, directions: np.ndarray, sign: int = 1) -> None:
         """Add the products of (N, D) rounded directions, or take them away with sign -1."""
+        if sign > 0 and len(self._waiting) + len(directions) <= _WAITING:
+            self._waiting.extend(directions)  # together they cost little more than one
+            return
+        self._work_in(directions, sign)
+
+    @property
+    def products(self) -> np.ndarray:
+        """The exact sum of x x', (D, D) int64 in steps of 2**-40; its difference from those of the class sums is W."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._work_in(np.stack(waiting), 1)
+        return self._products
+
+    @products.setter
+    def products(self, products: np.ndarray) -> None:
+        self._products, self._waiting, self._inverse = products, [], None
+
+    def _work_in(self, directions: np.ndarray, sign: int) -> None:
         for start in range(0, len(directions), _EXACT_ROWS):
             grains = directions[start : start + _EXACT_ROWS] / _GRAIN
-            self.products += sign * (grains.T @ grains).astype(np.int64)
+            self._products += sign * (grains.T @ grains).astype(np.int64)
 
     def step(self, offset: np.ndarray, factor: float) -> None:
         """Bring the inverse from W to W + factor d d' (Sherman, Morrison 1950). offset : d, (D,)."""
@@ -58,7 +74,7 @@ class WithinScatter:
 
     def inverse_anew(self, sums: ClassSums, ridge: float) -> np.ndarray:
         """The same by one factorisation."""
-        identity = np.eye(len(self.products))
+        identity = np.eye(sums.size)
         if (sums.counts <= 1).all():
             return identity / ridge
         directions = sums.means() * np.sqrt(sums.counts)[:, None]

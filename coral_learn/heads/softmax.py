@@ -7,6 +7,7 @@ import numpy as np
 from coral_learn.errors import HeadStateError
 from coral_learn.heads.base import Head, State, class_array, like_input
 from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
+from coral_learn.heads.state import names, numbers
 
 
 class SoftmaxHead(Head):
@@ -19,6 +20,7 @@ class SoftmaxHead(Head):
     """
 
     kind = "softmax"
+    centred = False  # training finds what examples share by itself; without it three points better at one example
 
     def __init__(
         self,
@@ -41,7 +43,9 @@ class SoftmaxHead(Head):
         if self._means is not None:
             if self._means.shape != weights_shape:
                 raise HeadStateError(f"{count} classes with means of shape {self._means.shape}")
-            self._means /= np.maximum(np.linalg.norm(self._means, axis=1, keepdims=True), 1e-12)
+            lengths = np.linalg.norm(self._means, axis=1, keepdims=True)
+            if (np.abs(lengths - 1) > 1e-5).any():  # what was scaled once stays as it is, to the bit
+                self._means /= np.maximum(lengths, 1e-12)
         if self._classes != sorted(self._classes):
             raise HeadStateError("the classes of a softmax head must be sorted")
 
@@ -85,5 +89,8 @@ class SoftmaxHead(Head):
 
     @classmethod
     def from_state(cls, state: State) -> "SoftmaxHead":
-        layer = state["weights"], state["biases"], state.get("means")
-        return cls(EmbeddingPipeline.from_state(state), state["classes"].tolist(), *layer)
+        pipeline, classes = EmbeddingPipeline.from_state(state), names(state, "classes")
+        shape = (len(classes), pipeline.size)
+        means = numbers(state, "means", "real", shape) if "means" in state else None
+        weights, biases = numbers(state, "weights", "real", shape), numbers(state, "biases", "real", shape[:1])
+        return cls(pipeline, classes, weights, biases, means)

@@ -5,7 +5,9 @@ from typing import Any, List, Sequence
 
 import numpy as np
 
-from coral_learn.heads.base import State, check_label, class_array, class_taken, class_unknown
+from coral_learn.errors import EmbeddingMismatch
+from coral_learn.heads.base import check_label, class_array, class_taken, class_unknown
+from coral_learn.heads.state import State, names, numbers
 
 # Sums are kept in steps of 2**-40 as whole numbers: adding and taking away is exact in any order,
 # for 2**23 examples a class, and a step is far below an embedding's own precision.
@@ -54,7 +56,11 @@ class ClassSums:
     def take(self, directions: np.ndarray, label) -> None:
         """Take (N, D) directions of one class away; a class without examples is gone."""
         index = self.find(label)
-        if self.counts[index] <= len(directions):
+        if len(directions) > self.counts[index]:
+            raise EmbeddingMismatch(
+                f"{len(directions)} examples to forget of the class {label!r}, which has {self.counts[index]}"
+            )
+        if len(directions) == self.counts[index]:
             self.drop(index)
             return
         self.sums[index] -= to_steps(directions).sum(axis=0)
@@ -91,13 +97,11 @@ class ClassSums:
     def load(cls, size: int, state: State) -> "ClassSums":
         """The sums with this state. Raises `ValueError`, `KeyError`."""
         sums = cls(size)
-        sums.classes = state["classes"].tolist()
-        sums.counts, sums.sums = state["counts"].astype(np.int64), state["sums"].astype(np.int64)
-        shape = (len(sums.classes), size)
-        if sums.sums.shape != shape or sums.counts.shape != shape[:1]:
-            raise ValueError(f"sums of shape {sums.sums.shape}, counts of shape {sums.counts.shape}; expected {shape}")
-        if sums.classes != sorted(set(sums.classes)):
-            raise ValueError("the classes must be sorted, each of them once")
+        sums.classes = names(state, "classes")
+        sums.counts = numbers(state, "counts", "whole", (len(sums.classes),)).astype(np.int64)
+        sums.sums = numbers(state, "sums", "whole", (len(sums.classes), size)).astype(np.int64)
+        if sums.classes != sorted(sums.classes):
+            raise ValueError("the classes must be sorted")
         if (sums.counts < 1).any():
             raise ValueError("every class must have an example")
         return sums

@@ -24,7 +24,7 @@ _SAMPLE = 2000
 # Scores are fitted between so many times and so many parts of the head's own scale.
 _WIDEST = 20.0
 # The share of taught examples that may fall to a pre-trained class by the lead of those.
-_LOST_TO_KEPT = 0.01
+_LOST_TO_KEPT = 0.005
 
 
 class Calibrated(NamedTuple):

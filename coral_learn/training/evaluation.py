@@ -4,7 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from coral_learn.errors import EmbeddingMismatch
+from coral_learn.errors import EmbeddingMismatch, TooFewExamples
 from coral_learn.heads.base import Head, IncrementalHead, softmax
 from coral_learn.training.calibration import own_places
 
@@ -126,6 +126,8 @@ def calibration_error(scores: np.ndarray, right: np.ndarray) -> float:
 
 def auroc(familiar: np.ndarray, strange: np.ndarray) -> float:
     """Share of pairs in which the known one is more familiar than the stranger; ties count half."""
+    if not len(familiar) or not len(strange):
+        raise TooFewExamples(f"pairs need known ones and strangers, got {len(familiar)} and {len(strange)}")
     values = np.concatenate([familiar, strange])
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]

@@ -51,8 +51,11 @@ def find_batch_size(
     """The smallest batch size whose time an example is near the best on this machine.
 
     clock : gives seconds. Another run may find another size: set it in the options to repeat a training.
+    Raises `TooFewExamples` without examples.
     """
     classes = sorted(set(labels))
+    if not classes:
+        raise TooFewExamples("a batch size needs examples to try it with, got none")
     data = Batches.of(pipeline, embeddings, labels, classes)
     chosen, best = _BATCH_SIZES[0], np.inf
     for size in _BATCH_SIZES:

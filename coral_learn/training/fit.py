@@ -11,6 +11,9 @@ from coral_learn.heads.softmax import SoftmaxHead
 from coral_learn.training.options import OPTIMIZERS, SoftmaxOptions
 from coral_learn.training.schedule import Schedule
 
+# The deviation inputs are brought to. At two the default learning rate is through in half the steps that
+# it takes at one, and as accurate.
+_DEVIATION = 2.0
 # Up to this size a shuffled copy is made each epoch, so that batches are slices; beyond it memory counts more.
 _COPY_BYTES = 64 * 1024 * 1024
 _ROWS_AT_ONCE = 4096
@@ -59,7 +62,7 @@ def fit_softmax(
 
     embeddings : (N, D); labels : N classes, at least two different ones
     on_epoch : called after each pass; should_stop : asked before each step
-    held_out : decides when to stop and which epoch's weights are kept; without it the last ones are
+    held_out : decides when to stop and which epoch's weights are kept; without any the last ones are
 
     The same examples, options and seed give the same bytes. Raises `TooFewExamples`,
     `OptionError`, `EmbeddingMismatch`, `TrainingDiverged`, or `TrainingStopped` when told to stop.
@@ -69,7 +72,9 @@ def fit_softmax(
     if len(classes) < 2:
         raise TooFewExamples(f"softmax regression needs examples of at least 2 classes, got {len(classes)}")
     data = Batches.of(pipeline, embeddings, labels, classes)
-    check = None if held_out is None else Batches.of(pipeline, held_out.embeddings, held_out.labels, classes)
+    check = None
+    if held_out is not None and len(held_out.labels):
+        check = Batches.of(pipeline, held_out.embeddings, held_out.labels, classes)
     loop = _Loop(data, len(classes), options)
     with np.errstate(over="ignore", invalid="ignore"):  # judged by the loss
         weights, biases = loop.run(check, on_epoch, should_stop)
@@ -79,8 +84,7 @@ def fit_softmax(
 class Batches(NamedTuple):
     """Examples as training takes them.
 
-    inputs : (N, D) float32 directions times `spread`, so that a number has variance one and the
-        usual learning rates fit whatever D is
+    inputs : (N, D) float32 directions times `spread`, so that the usual learning rates fit whatever D is
     targets : (N,) place of each example's class
     """
 
@@ -97,18 +101,21 @@ class Batches(NamedTuple):
             raise TooFewExamples(f"no examples to train on of the held-out class {strangers[0]!r}")
         if len(embeddings) != len(labels):
             raise TooFewExamples(f"{len(embeddings)} embeddings with {len(labels)} labels")
-        spread, inputs = np.float32(np.sqrt(pipeline.size)), np.empty((len(labels), pipeline.size), np.float32)
+        spread, inputs = (
+            np.float32(_DEVIATION * np.sqrt(pipeline.size)),
+            np.empty((len(labels), pipeline.size), np.float32),
+        )
         for start in range(0, len(labels), _ROWS_AT_ONCE):
             inputs[start : start + _ROWS_AT_ONCE] = pipeline(embeddings[start : start + _ROWS_AT_ONCE])
         inputs *= spread
         return cls(inputs, np.array([places[label] for label in labels], np.int64), spread)
 
     def class_means(self, classes: int) -> np.ndarray:
-        """(C, D) mean input of each class."""
+        """(C, D) mean direction of each class, of length 1."""
         means = np.zeros((classes, self.inputs.shape[1]), np.float64)
         for place in range(classes):
             means[place] = self.inputs[self.targets == place].mean(axis=0)
-        return means
+        return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
 
 
 def loss_and_gradients(
@@ -218,10 +225,8 @@ class _Loop:
             right += int(np.count_nonzero(scores.argmax(axis=1) == targets[batch]))
         return loss_sum / count, right / count
 
-    def _measure(self, check: Batches) -> Tuple[Optional[float], Optional[float]]:
+    def _measure(self, check: Batches) -> Tuple[float, float]:
         """Cross-entropy, every class weighing the same, and accuracy on held-out examples."""
-        if not len(check.targets):
-            return float("nan"), None
         weights = importance(check.targets, len(self._biases), self._options.balance)
         loss, _, _, scores = loss_and_gradients(self._weights, self._biases, *check[:2], weights, 0.0)
         return loss, float((scores.argmax(axis=1) == check.targets).mean())

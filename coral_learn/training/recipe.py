@@ -50,7 +50,7 @@ class Recipe(NamedTuple):
 
     def softmax_pipeline(self) -> EmbeddingPipeline:
         """The pipeline of a softmax head."""
-        return EmbeddingPipeline(self.size, self.mean, SoftmaxHead.power)
+        return SoftmaxHead.suited_pipeline(self.size, self.mean)
 
     @property
     def least_classes(self) -> int:

@@ -23,7 +23,8 @@ class Schedule:
     def __init__(self, learning_rate: float, patience: int):
         self.learning_rate, self._first, self._patience = learning_rate, learning_rate, patience
         self.best: Optional[List[np.ndarray]] = None
-        self._lowest, self._since_lower, self._since_change = np.inf, 0, 0
+        self._lowest = self._bar = np.inf
+        self._since_lower = self._since_change = 0
         self._losses: List[float] = []
 
     @property
@@ -35,8 +36,8 @@ class Schedule:
         """Take the loss after an epoch, and the parameters that gave it."""
         self._losses = [*self._losses[1 - _WINDOW :], loss]
         self._since_change += 1
-        if loss < self._lowest * (1 - _LEAST_GAIN):
-            self._since_lower = 0
+        if loss < self._bar * (1 - _LEAST_GAIN):
+            self._bar, self._since_lower = loss, 0
         else:
             self._since_lower += 1
         if loss < self._lowest:

@@ -389,3 +389,75 @@ def test_stops_soon_with_an_extractor_that_hangs(start_daemon, tiny_model, tmp_p
     assert daemon.process.wait(10) == 0
     waiting.join(10)
     assert "Traceback" not in daemon.log
+
+
+@pytest.mark.parametrize("head", ["lda", "knn"])
+def test_every_live_head_learns_and_forgets(taught, make_picture, encode, head):
+    """The live model goes on with another head at once: lessons, deleted examples, classes and a restart count."""
+    chosen = taught.post_json("/v1/models/live/activate", {"head": head})
+    assert chosen.json["model"]["head"] == head
+    pictures = [encode(make_picture(colour, 80)) for colour in COLOURS]
+    assert [taught.classify(picture).json["class"] for picture in pictures] == list(COLOURS)
+    before = [taught.classify(picture).json["predictions"] for picture in pictures]
+    added = taught.teach("red", encode(make_picture("green", 99))).json["accepted"][0]
+    assert [taught.classify(picture).json["predictions"] for picture in pictures] != before
+    taught.delete(f"/v1/examples/{added['id']}")
+    for picture, expected in zip(pictures, before):
+        for one, other in zip(taught.classify(picture).json["predictions"], expected):
+            assert (one["class"], one["score"]) == (other["class"], pytest.approx(other["score"], abs=2e-6))
+
+    assert taught.delete("/v1/classes/red").json["examples"] == 6
+    assert taught.classify(pictures[0]).json["class"] in ("green", "blue", None)
+    taught.kill()
+    taught.start()
+    taught.wait_ready()
+    assert taught.get("/v1/status").json["model"]["head"] == head
+    assert taught.classify(pictures[1]).json["class"] == "green"
+
+
+@pytest.mark.parametrize("head", ["imprinting", "lda", "knn", "auto"])
+def test_training_every_head(taught, head):
+    """Each head makes a version with held-out figures, a calibration and findings in words; auto says why it chose."""
+    job = taught.train(head=head, activate="always")
+    assert job["state"] == "succeeded", job
+    version = job["model"]["version"]
+    report = taught.get(f"/v1/models/{version}/report").json
+    assert report["head"] in (("imprinting", "lda", "knn", "softmax") if head == "auto" else (head,))
+    assert (report["choice"] is not None) == (head == "auto")
+    if head == "auto":
+        assert report["choice"]["kind"] == report["head"]
+        assert "cross-validated on" in report["choice"]["reason"]
+    assert report["held_out"]["examples"] == job["metrics"]["held_out_examples"] == 3
+    assert 0 <= report["held_out"]["calibration_error"] <= 1
+    assert report["calibration"]["scale"] > 0
+    assert {finding["severity"] for finding in report["findings"]} <= {"error", "warning", "advice"}
+    assert all(finding["text"] and finding["remedy"] for finding in report["findings"])
+    assert taught.get("/v1/status").json["model"]["version"] == version
+
+
+def test_strangers_get_no_class(start_daemon, tiny_model, make_picture, encode):
+    """With enough examples to know what strangers look like, a picture of nothing taught gets none, and says how sure."""
+    daemon = start_daemon("--model", str(tiny_model), "--false-accept-rate", "0.1", "--most-refused", "0.5")
+    for colour in COLOURS:
+        for seed in range(8):
+            daemon.teach(colour, encode(make_picture(colour, seed)))
+    strange = encode(make_picture("yellow", 3))
+    known = encode(make_picture("red", 60))
+
+    daemon.wait_for(lambda: daemon.classify(strange).json["class"] is None, what="a stranger being refused")
+    answer = daemon.classify(strange).json
+    assert len(answer["predictions"]) == 3
+    assert answer["score"] == answer["predictions"][0]["score"]
+    assert daemon.classify(known).json["class"] == "red"
+
+
+def test_searching_for_options(taught):
+    """A softmax job may search for better options first; the report has those that were taken."""
+    job = taught.train(head="softmax", activate="always", search_seconds=0.5, epochs=5)
+    assert job["state"] == "succeeded", job
+    options = taught.get(f"/v1/models/{job['model']['version']}/report").json["options"]
+    assert options["search_seconds"] == 0.5
+    assert options["softmax"]["epochs"] >= 1
+
+    refused = taught.post_json("/v1/train", {"head": "softmax", "search_seconds": -1})
+    assert (refused.status, refused.json["errors"][0]["field"]) == (422, "search_seconds")
