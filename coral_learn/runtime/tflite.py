@@ -6,7 +6,8 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from coral_learn.errors import InvokeFailed, ModelFileMissing, ModelFormatError, RuntimeMissing
+from coral_learn.errors import InvokeFailed, ModelFormatError, RuntimeMissing
+from coral_learn.model_file import read_bytes
 from coral_learn.runtime.base import Runtime, TensorSpec
 from coral_learn.versions import package_version
 
@@ -52,13 +53,7 @@ def find_library(order: Tuple[str, ...]) -> InterpreterLibrary:
 
 def read_model(path) -> bytes:
     """The bytes of a .tflite file. Raises `ModelFileMissing` or `ModelFormatError`."""
-    try:
-        with open(str(path), "rb") as file:
-            data = file.read()
-    except FileNotFoundError as error:
-        raise ModelFileMissing(f"no model file at {path}") from error
-    except OSError as error:
-        raise ModelFileMissing(f"the model file {path} can't be read: {error.strerror}") from error
+    data = read_bytes(path)
     if data[4:8] != FILE_IDENTIFIER:
         raise ModelFormatError(
             f"{path} is not a TensorFlow Lite model: bytes 4 to 8 should be {FILE_IDENTIFIER!r}, got {data[4:8]!r}"

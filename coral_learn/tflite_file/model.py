@@ -4,7 +4,8 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
-from coral_learn.errors import ModelFileMissing, ModelFormatError
+from coral_learn.errors import ModelFormatError
+from coral_learn.model_file import read_bytes
 from coral_learn.tflite_file.archive import archive_start, read_archive
 from coral_learn.tflite_file.flatbuffer import FlatBuffer, Ref
 from coral_learn.tflite_file.schema import MODEL, MODEL_IDENTIFIER
@@ -35,14 +36,7 @@ class TfliteModel:
     @classmethod
     def read(cls, path) -> "TfliteModel":
         """The model in a file. Raises `ModelFileMissing` or `ModelFormatError`."""
-        try:
-            with open(str(path), "rb") as file:
-                data = file.read()
-        except FileNotFoundError as error:
-            raise ModelFileMissing(f"no model file at {path}") from error
-        except OSError as error:
-            raise ModelFileMissing(f"the model file {path} can't be read: {error.strerror}") from error
-        return cls(data)
+        return cls(read_bytes(path))
 
     def _read(self) -> None:
         self.root = self.flat.root(MODEL_IDENTIFIER, "Model")

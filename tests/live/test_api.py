@@ -436,7 +436,7 @@ def test_training_every_head(taught, head):
 
 
 def test_strangers_get_no_class(start_daemon, tiny_model, make_picture, encode):
-    """With enough examples to know what strangers look like, a picture of nothing taught gets none, and says how sure."""
+    """With enough examples to know what strangers look like, a picture of nothing taught gets no class."""
     daemon = start_daemon("--model", str(tiny_model), "--false-accept-rate", "0.1", "--most-refused", "0.5")
     for colour in COLOURS:
         for seed in range(8):
