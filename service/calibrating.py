@@ -1,9 +1,13 @@
-"""After lessons the live model's calibration is brought up to date in the background."""
+"""After lessons the live model is measured in the background, each example left out in turn.
+
+That says how good it is by now, and where "none of these" begins.
+"""
 
 import logging
 import threading
 
 from coral_learn.errors import CoralLearnError
+from coral_learn.training import calibrate, evaluate_left_out
 from service.errors import ServiceError
 from service.learner import Learner
 
@@ -38,6 +42,15 @@ class Calibrating:
                 return
             self._learner.changed.clear()
             try:
-                self._learner.calibrate(*self._rates)
+                self._measure()
             except (CoralLearnError, ServiceError):
-                log.exception("the live model could not be calibrated; it answers as before")
+                log.exception("the live model could not be measured; it answers as before")
+
+    def _measure(self) -> None:
+        taken = self._learner.take_copy()
+        if taken is None:
+            return
+        found = calibrate(taken.copy, taken.embeddings, taken.labels, *self._rates)
+        evaluation = evaluate_left_out(taken.copy, taken.embeddings, taken.labels)
+        report = {"left_out": evaluation.as_dict(), "calibration": found.as_dict()}
+        self._learner.adopt_measured(taken, report)

@@ -17,7 +17,7 @@ from coral_learn.classifier import Prediction, rank
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.heads import Head, IncrementalHead, load_head
 from coral_learn.manifest import Manifest
-from coral_learn.training import INCREMENTAL, calibrate, choose_classes
+from coral_learn.training import INCREMENTAL, choose_classes
 from service.errors import Conflict, ExtractorUnavailable, Refused, StoreError
 from service.store import Store
 from service.store.classes import StoredClass
@@ -64,6 +64,19 @@ class Added(NamedTuple):
     new: bool
 
 
+class LiveCopy(NamedTuple):
+    """The live model, a copy of it at a revision, and a sample of what it was taught: whole classes.
+
+    embeddings : (N, D) float32; labels : N
+    """
+
+    live: IncrementalHead
+    copy: IncrementalHead
+    revision: int
+    embeddings: np.ndarray
+    labels: List[int]
+
+
 class Learner:
     """The heads in memory over the store. Safe from any thread once `adopt` has returned.
 
@@ -80,6 +93,7 @@ class Learner:
         self._version: Optional[StoredModel] = None
         self._version_head: Optional[Head] = None
         self._revision = 0
+        self._live_report: Optional[Dict[str, Any]] = None
         self._names: Dict[int, str] = store.classes.names()
         self._pretrained: List[str] = []
         self._seen: set = set()
@@ -98,7 +112,7 @@ class Learner:
             self._manifest = Manifest.of(model_path)
             live = self._build_live(info, self._store.note(_LIVE_HEAD) or self._default_head)
             with self._heads:
-                self._live, self.extractor = live, info
+                self._live, self.extractor, self._live_report = live, info, None
                 self._version = self._version_head = None
                 self._revision = int(self._store.note(_REVISION) or 0)
             self.changed.set()
@@ -326,24 +340,35 @@ class Learner:
                     self._live.learn_one(embedding, number)
             self.changed.set()
 
-    def calibrate(self, false_accept_rate: float, most_refused: float) -> None:
-        """Let the live model's "none of these" fit what it knows now.
-
-        Worked out on a copy, so that answers and lessons don't wait. Scores keep the head's usual
-        scale: they follow from the examples alone, not from when this was done last.
-        """
+    def take_copy(self) -> Optional[LiveCopy]:
+        """The live model as it is now, to be measured without holding up answers or lessons; None before `adopt`."""
         with self._changes:
             if self.extractor is None:
-                return
+                return None
             with self._heads:
-                live, copy = self._live, load_head(self._live.state())
+                live, copy, revision = self._live, load_head(self._live.state()), self._revision
             labels = [label for _, label in self._store.examples.labels() if label in copy.counts]
             chosen = sorted({labels[index] for index in choose_classes(labels)})
             sample = [one for label in chosen for one in self._store.examples.learnt_of(self.extractor.digest, label)]
-        embeddings = np.array([one.embedding for one in sample]).reshape(len(sample), -1)
-        calibrate(copy, embeddings, [one.class_id for one in sample], false_accept_rate, most_refused)
+        embeddings = np.array([one.embedding for one in sample], np.float32).reshape(len(sample), copy.pipeline.size)
+        return LiveCopy(live, copy, revision, embeddings, [one.class_id for one in sample])
+
+    def adopt_measured(self, measured: LiveCopy, report: Dict[str, Any]) -> None:
+        """Take over where "none of these" begins from a calibrated copy, and what was found with it.
+
+        Scores keep the head's usual scale: they follow from the examples alone, not from when this
+        was done last.
+        """
         with self._heads:
-            live.adopt_threshold(copy)
+            measured.live.adopt_threshold(measured.copy)
+            if measured.live is self._live:
+                self._live_report = dict(report, head=measured.live.kind, revision=measured.revision)
+
+    @property
+    def live_report(self) -> Optional[Dict[str, Any]]:
+        """What was last found of the live model, with the revision it was found of; None before that."""
+        with self._heads:
+            return self._live_report
 
     # -- versions ---------------------------------------------------------------------------
 
@@ -366,7 +391,7 @@ class Learner:
                     self._store.set_note(connection, _LIVE_HEAD, head)
             live = self._live if head in (None, self._live.kind) else self._build_live(extractor, head)
             with self._heads:
-                self._live = live
+                self._live, self._live_report = live, None
                 self._version = self._version_head = None
                 self._seen = set()
             self.changed.set()

@@ -40,6 +40,12 @@ class Calibrated(NamedTuple):
     refused: Optional[float]
     accepted: Optional[float]
 
+    def as_dict(self) -> Dict[str, Any]:
+        """For JSON, which has no infinity: a threshold that refuses nothing is None."""
+        scale, threshold = self.calibration
+        figures = {"examples": self.examples, "refused": self.refused, "accepted": self.accepted}
+        return {"scale": scale, "threshold": threshold if np.isfinite(threshold) else None, **figures}
+
 
 def calibrate(
     head: IncrementalHead,

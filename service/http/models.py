@@ -28,17 +28,31 @@ def get_model(version: str):
 
 @blueprint.get("/v1/models/<version>/report")
 def get_report(version: str):
-    """What training a version found: options, held-out accuracy, confusion matrix, loss curve, findings."""
+    """What training a version found: options, held-out accuracy, confusion matrix, loss curve, findings.
+
+    Of the live model: the same figures with each example left out in turn, at the revision they were found of.
+    """
     if version == LIVE:
-        raise NotFound("the live model is not trained, so it has no report; numbered versions have", "report_not_found")
-    parts = services()
-    report = parts.store.models.report(parts.store.models.get(_number(version)))
-    held_out = report["held_out"]
-    for field in ("classes", "answers"):  # numbers, because names may change
-        held_out[field] = [None if number is None else parts.learner.class_name(number) for number in held_out[field]]
-    for finding in report["findings"]:
-        finding["classes"] = [parts.learner.class_name(number) for number in finding["classes"]]
-    return jsonify(report)
+        return jsonify(_named(_live_report(), "left_out"))
+    report = services().store.models.report(services().store.models.get(_number(version)))
+    return jsonify(_named(report, "held_out"))
+
+
+def _live_report() -> Dict[str, Any]:
+    report = services().learner.live_report
+    if report is None:
+        raise NotFound("the live model has not been measured yet; ask again in a second", "report_not_found")
+    return report
+
+
+def _named(report: Dict[str, Any], measured: str) -> Dict[str, Any]:
+    """A report with names for the numbers of classes, as they are now: names may change."""
+    name = services().learner.class_name
+    figures = dict(report[measured])
+    for field in ("classes", "answers"):
+        figures[field] = [None if number is None else name(number) for number in figures[field]]
+    findings = [dict(one, classes=[name(number) for number in one["classes"]]) for one in report.get("findings", [])]
+    return dict(report, **{measured: figures}, findings=findings)
 
 
 @blueprint.post("/v1/models/<version>/activate")
@@ -71,7 +85,9 @@ def _number(version: str) -> int:
 
 def _live() -> Dict[str, Any]:
     parts = services()
-    facts = dict(parts.learner.live_facts(), created=None, examples=parts.store.examples.count(), accuracy=None)
+    report = parts.learner.live_report
+    accuracy = report["left_out"]["accuracy"] if report is not None else None
+    facts = dict(parts.learner.live_facts(), created=None, examples=parts.store.examples.count(), accuracy=accuracy)
     return dict(facts, active=parts.learner.model["version"] == LIVE)
 
 

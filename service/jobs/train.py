@@ -8,7 +8,6 @@ On the channel: ("progress", share, metrics), then ("finished", FinishedModel, c
 ("failed", code, text).
 """
 
-import math
 import time
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional
@@ -110,7 +109,7 @@ def _train(channel, arguments: Dict[str, Any]):
             "held_out": len(held_out.ids),
         },
         "held_out": evaluation.as_dict(),
-        "calibration": _calibration(made),
+        "calibration": made.calibrated.as_dict(),
         "history": measured.history.as_rows(),
         "findings": workshop.findings(material, made, measured.history),
         "baseline": baseline,
@@ -199,18 +198,6 @@ def _baseline(workshop: Workshop, recipe: Dict[str, Any], train: Material, held_
         head = now.make(known.embeddings, known.labels)
         evaluation = evaluate(head, held_out.embeddings, held_out.labels)
     return {"version": recipe["version"], "head": recipe["head"], "accuracy": evaluation.accuracy}
-
-
-def _calibration(made: CalibratedHead) -> Dict[str, Any]:
-    calibration, calibrated = made.head.calibration, made.calibrated
-    threshold = calibration.threshold if math.isfinite(calibration.threshold) else None
-    return {
-        "scale": calibration.scale,
-        "threshold": threshold,
-        "examples": calibrated.examples,
-        "refused": calibrated.refused,
-        "accepted": calibrated.accepted,
-    }
 
 
 def _share(channel, start: float, end: float):

@@ -191,7 +191,6 @@ def test_training_softmax(taught, make_picture, encode):
     report = taught.get(f"/v1/models/{version}/report").json
     assert report["examples"] == {"all": 18, "trained_before_measuring": 15, "held_out": 3}
     assert report["held_out"]["classes"] == ["red", "green", "blue"]
-    assert taught.get("/v1/models/live/report").json["code"] == "report_not_found"
     assert (job["model"]["activated"], "only 3 examples" in job["model"]["reason"]) == (False, True)
 
     assert taught.post_json(f"/v1/models/{version}/activate", {}).json["model"] == {
@@ -461,3 +460,23 @@ def test_searching_for_options(taught):
 
     refused = taught.post_json("/v1/train", {"head": "softmax", "search_seconds": -1})
     assert (refused.status, refused.json["errors"][0]["field"]) == (422, "search_seconds")
+
+
+def test_live_model_is_measured_as_it_learns(taught, make_picture, encode):
+    """Each example left out in turn gives the live model's accuracy, of the revision it says, kept current."""
+
+    def report():
+        reply = taught.get("/v1/models/live/report")
+        return reply.json if reply.status == 200 else {"revision": None}
+
+    revision = taught.get("/v1/status").json["model"]["revision"]
+    taught.wait_for(lambda: report()["revision"] == revision, what="the live model's report")
+    figures = report()["left_out"]
+    assert (figures["examples"], figures["accuracy"]) == (18, 1.0)
+    assert figures["classes"] == ["red", "green", "blue"]
+    assert taught.get("/v1/models").json["items"][0]["accuracy"] == 1.0
+
+    taught.teach("red", encode(make_picture("blue", 90)))
+    taught.wait_for(lambda: report()["revision"] == revision + 1, what="the report after one more lesson")
+    assert report()["left_out"]["examples"] == 19
+    assert report()["left_out"]["accuracy"] == pytest.approx(18 / 19)
