@@ -105,6 +105,12 @@ class Manifest:
             )
         return Pretrained(names, weights, biases)
 
+    @property
+    def radius(self) -> Optional[float]:
+        """The usual length of an embedding less the mean: that of the golden picture, or None."""
+        golden, mean = self.golden(), self.mean_embedding
+        return None if golden is None or mean is None else float(np.linalg.norm(golden.embedding - mean))
+
     def golden(self) -> Optional[Golden]:
         """The golden picture and its embedding, or None."""
         facts = self._facts.get("golden")

@@ -137,7 +137,8 @@ class Learner:
             log.warning("%s with the head %s has no pre-trained classes to keep", info.name, head.kind)
             self._pretrained = []
             return
-        head.keep(pretrained.weights, [-1 - index for index in range(len(pretrained.names))])
+        numbers = [-1 - index for index in range(len(pretrained.names))]
+        head.keep(pretrained.weights, numbers, pretrained.biases, self._manifest.radius)
         self._pretrained = pretrained.names
         self._names.update({-1 - index: name for index, name in enumerate(pretrained.names)})
 

@@ -180,8 +180,7 @@ class IncrementalHead(Head):
         directions = self.pipeline(embeddings)
         if len(directions) != len(labels):
             raise EmbeddingMismatch(f"{len(directions)} embeddings with {len(labels)} labels")
-        known = known or [check_label(labels[0], [])] if len(labels) else known
-        return directions, [check_label(label, known) for label in labels]
+        return directions, check_labels(labels, known)
 
 
 def load_head(state: State) -> Head:
@@ -241,6 +240,12 @@ def check_label(label, classes: Sequence[Any]):
     if classes and not isinstance(classes[0], sort):
         raise ClassNameInvalid(f"the classes here are named like {classes[0]!r}, got {label!r}")
     return label
+
+
+def check_labels(labels: Sequence[Any], classes: Sequence[Any] = ()) -> List[Any]:
+    """Names as plain ones of one sort, that of the classes already there. Raises `ClassNameInvalid`."""
+    known = list(classes[:1]) or [check_label(label, []) for label in labels[:1]]
+    return [check_label(label, known) for label in labels]
 
 
 def class_array(classes: Sequence[Any]) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import EmbeddingMismatch, OptionError
-from coral_learn.heads.base import IncrementalHead, LeftOut, State, check_label, class_array, like_input
+from coral_learn.heads.base import IncrementalHead, LeftOut, State, check_label, check_labels, class_array, like_input
 from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.scatter import WithinScatter, rounded
 from coral_learn.heads.state import names, numbers
@@ -26,6 +26,7 @@ from coral_learn.heads.sums import ClassSums
 RIDGE = 0.6
 # Beyond this many new examples at once a new factorisation is cheaper than one step for each.
 _STEPWISE = 32
+_LARGEST_PRIOR = 1e12
 
 
 class _Space(NamedTuple):
@@ -48,12 +49,12 @@ class LinearDiscriminantHead(IncrementalHead):
 
     def __init__(self, pipeline: EmbeddingPipeline, priors: Optional[Dict[Any, float]] = None):
         super().__init__(pipeline)
-        self.priors = dict(priors or {})
-        known = list(self.priors)[:1]
-        for label, weight in self.priors.items():
-            check_label(label, known)
-            if not isinstance(weight, (int, float, np.floating)) or not 0 < weight < np.inf:
-                raise OptionError(f"the prior of a class is a number above 0, got {weight!r} for {label!r}")
+        weights = dict(priors or {})
+        for label, weight in weights.items():
+            is_number = isinstance(weight, (int, float, np.number)) and not isinstance(weight, bool)
+            if not is_number or not 0 < weight <= _LARGEST_PRIOR:
+                raise OptionError(f"a prior is a number above 0, {_LARGEST_PRIOR:g} at most; {label!r} has {weight!r}")
+        self.priors = dict(zip(check_labels(list(weights)), (float(weight) for weight in weights.values())))
         self._sums = ClassSums(pipeline.size)
         self._scatter = WithinScatter(pipeline.size)
         self._weights: Optional[np.ndarray] = None
@@ -113,7 +114,7 @@ class LinearDiscriminantHead(IncrementalHead):
     def rename(self, label, new) -> None:
         self._sums.rename(label, new)
         if label in self.priors:
-            self.priors[new] = self.priors.pop(label)
+            self.priors[check_label(new, self._sums.classes)] = self.priors.pop(label)
         self._weights = None
 
     def merge(self, label, into) -> None:
@@ -128,6 +129,7 @@ class LinearDiscriminantHead(IncrementalHead):
         return like_input(rounded(self.pipeline(embeddings)) @ self.weights.T, embeddings)
 
     def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> LeftOut:
+        self._must_have_learnt()
         directions, labels = self._checked(embeddings, labels, self._sums.classes[:1])
         directions = rounded(directions)
         own = np.array([self._sums.find(label) for label in labels], np.int64)
@@ -145,6 +147,7 @@ class LinearDiscriminantHead(IncrementalHead):
         return LeftOut(logits, logits.max(axis=1, initial=-np.inf))
 
     def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+        self._must_have_learnt()
         directions, labels = self._checked(embeddings, labels, self._sums.classes[:1])
         directions, counts = rounded(directions), self._sums.counts
         own = np.array([self._sums.find(label) for label in labels], np.int64)
@@ -210,7 +213,7 @@ class LinearDiscriminantHead(IncrementalHead):
         through = offsets @ space.inverse  # (n, D): what the scatter loses, seen through P
         rest = np.eye(len(offsets)) - through @ offsets.T
         seen = offsets @ space.projected[:, others]
-        back = np.linalg.solve(rest + 1e-9 * np.eye(len(rest)), seen)
+        back = np.linalg.solve(rest, seen)
         loading = self._loading(int(counts.sum() - counts[row]), len(counts) - 1)[others]
         gram = space.gram[np.ix_(others, others)] + seen.T @ back + np.diag(loading)
         along = directions @ space.projected[:, others] + (directions @ through.T) @ back

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import ClassPretrained, EmbeddingMismatch
-from coral_learn.heads.base import IncrementalHead, LeftOut, State, check_label, class_array, like_input
+from coral_learn.heads.base import IncrementalHead, LeftOut, State, check_labels, class_array, like_input
 from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
 from coral_learn.heads.state import names, number, numbers
 from coral_learn.heads.sums import STEP, ClassSums
@@ -36,6 +36,7 @@ class ImprintingHead(IncrementalHead):
         self._weights: Optional[np.ndarray] = None  # (C, D) float32, length 1 each; None until asked for
         self._kept: List[Any] = []
         self._kept_weights = np.zeros((0, pipeline.size), np.float32)
+        self._kept_biases = np.zeros(0)
         self.kept_lead = 0.0
 
     @property
@@ -58,29 +59,43 @@ class ImprintingHead(IncrementalHead):
 
     @property
     def biases(self) -> np.ndarray:
-        """(C,) float64: what pre-trained classes get ahead (see `kept_lead`), 0 for taught ones."""
-        return np.repeat([self.kept_lead, 0.0], [len(self._kept), len(self._sums.classes)])
+        """(C,) float64: those of pre-trained classes with their lead (see `kept_lead`), 0 for taught ones."""
+        return np.concatenate([self._kept_biases + self.kept_lead, np.zeros(len(self._sums.classes))])
 
-    def keep(self, weights: np.ndarray, labels: Sequence[Any]) -> None:
+    def keep(
+        self,
+        weights: np.ndarray,
+        labels: Sequence[Any],
+        biases: Optional[np.ndarray] = None,
+        radius: Optional[float] = None,
+    ) -> None:
         """Take over pre-trained classes, which can't be taught.
 
-        weights : (C, D) rows of a linear layer; what they share is taken out (it never decides
-            between them) and all are scaled alike, to a mean length of 1, so that they compare
-            with imprinted ones.
+        weights : (C, D) rows of a linear layer over embeddings; what they share is taken out (it
+            never decides between them) and all are scaled alike, to a mean length of 1, so that
+            they compare with imprinted ones
+        biases : (C,) of that layer; radius : the usual length of an embedding less the mean, which
+            they are divided by. Without both the classes compare by their weights alone.
 
         `kept_lead` is added to their logits; calibration sets it.
         """
         rows = check_embeddings(weights, self.pipeline.size).astype(np.float64)
         if len(rows) != len(labels):
             raise EmbeddingMismatch(f"{len(rows)} rows of weights with {len(labels)} labels")
-        labels = [check_label(label, self.classes or list(labels[:1])) for label in labels]
+        labels = check_labels(labels, self.classes)
         if not labels:
             return
         if len(set(labels) | set(self.classes)) != len(labels) + len(self.classes):
             raise ClassPretrained("each class to keep needs a name of its own, that no class has yet")
+        offsets = np.zeros(len(rows))
+        if biases is not None and radius is not None:
+            mean = np.zeros(self.pipeline.size) if self.pipeline.mean is None else self.pipeline.mean
+            offsets = (rows @ mean + check_embeddings(biases, len(rows))[0]) / max(float(radius), _TINY)
         rows = rows - rows.mean(axis=0)
-        rows /= max(float(np.linalg.norm(rows, axis=1).mean()), _TINY)
+        length = max(float(np.linalg.norm(rows, axis=1).mean()), _TINY)
+        rows, offsets = rows / length, (offsets - offsets.mean()) / length
         self._kept = self._kept + labels
+        self._kept_biases = np.concatenate([self._kept_biases, offsets])
         self._kept_weights = np.concatenate([self._kept_weights, rows.astype(np.float32)])
 
     def learn_many(self, embeddings: np.ndarray, labels: Sequence[Any]) -> None:
@@ -112,7 +127,7 @@ class ImprintingHead(IncrementalHead):
     def logits(self, embeddings: np.ndarray) -> np.ndarray:
         self._must_have_learnt()
         directions = self.pipeline(embeddings).astype(np.float32)
-        kept = directions @ self._kept_weights.T + np.float32(self.kept_lead)
+        kept = directions @ self._kept_weights.T + (self._kept_biases + self.kept_lead).astype(np.float32)
         rows = np.concatenate([kept, directions @ self._taught_weights().T], axis=1).astype(np.float64)
         return like_input(rows, embeddings)
 
@@ -141,6 +156,7 @@ class ImprintingHead(IncrementalHead):
         state.update(
             kept_classes=class_array(self._kept),
             kept_weights=self._kept_weights.copy(),
+            kept_biases=self._kept_biases.copy(),
             kept_lead=np.array(self.kept_lead, np.float64),
         )
         return state
@@ -152,7 +168,8 @@ class ImprintingHead(IncrementalHead):
         head._kept = names(state, "kept_classes")
         shape = (len(head._kept), head.pipeline.size)
         head._kept_weights = numbers(state, "kept_weights", "real", shape).astype(np.float32)
-        head.kept_lead = number(state, "kept_lead", "real", 0.0, 1e6)
+        head._kept_biases = numbers(state, "kept_biases", "real", shape[:1]).astype(np.float64)
+        head.kept_lead = number(state, "kept_lead", "real", -1e6, 1e6)
         if set(head._kept) & set(head._sums.classes):
             raise ValueError("a pre-trained class can't be a taught one as well")
         return head

@@ -19,10 +19,13 @@ from coral_learn.heads.base import (
 from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.state import names, number, numbers
 
-# An example is kept in a byte a number: 1.3 kB for 1280, and a cosine differs by about 0.003, more where
-# a few numbers outweigh all others.
-_LEVELS = 127.0
+# An example is kept in a byte a number, 1.3 kB for 1280. A cosine differs by 0.005 or less where many
+# numbers matter alike, by 0.02 where a few outweigh all others.
+_LEVELS = 127
+# Up to here float32 adds whole numbers without rounding, in whatever order BLAS takes them.
+_EXACT = 2.0**24
 _ROWS_AT_ONCE = 4096
+_MOST_NEIGHBOURS = 1000
 # How strongly a nearer neighbour outvotes a farther one, as a factor on the cosine.
 _SHARPNESS = 20.0
 
@@ -53,9 +56,10 @@ class NeighboursHead(IncrementalHead):
 
     def __init__(self, pipeline: EmbeddingPipeline, neighbours: int = 5):
         super().__init__(pipeline)
-        if not isinstance(neighbours, int) or neighbours < 1:
-            raise OptionError(f"neighbours must be a whole number from 1, got {neighbours!r}")
-        self.neighbours = neighbours
+        whole = isinstance(neighbours, (int, np.integer)) and not isinstance(neighbours, bool)
+        if not whole or not 1 <= neighbours <= _MOST_NEIGHBOURS:
+            raise OptionError(f"neighbours must be a whole number from 1 to {_MOST_NEIGHBOURS}, got {neighbours!r}")
+        self.neighbours = int(neighbours)
         self._rows = np.zeros((0, pipeline.size), np.int8)  # with room to spare at the end
         self._lengths = np.zeros(0, np.float32)
         self._labels: List[Any] = []
@@ -140,14 +144,15 @@ class NeighboursHead(IncrementalHead):
 
     def _compared(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cosines to all examples (M, N), the place of each label (M,), and which examples are of that class (M, N)."""
+        self._must_have_learnt()
         directions, labels = self._checked(embeddings, labels, self._labels[:1])
-        classes, numbers = self._indexed()
+        classes, of_examples = self._indexed()
         places = {label: place for place, label in enumerate(classes)}
         for label in labels:
             if label not in places:
                 raise class_unknown(label, classes)
         own = np.array([places[label] for label in labels], np.int64)
-        return self._similarities(directions), own, numbers[None, :] == own[:, None]
+        return self._similarities(directions), own, of_examples[None, :] == own[:, None]
 
     def state(self) -> State:
         used, classes = len(self._labels), self.classes
@@ -165,13 +170,16 @@ class NeighboursHead(IncrementalHead):
 
     @classmethod
     def from_state(cls, state: State) -> "NeighboursHead":
-        head = cls(EmbeddingPipeline.from_state(state), int(number(state, "neighbours", "whole", 1, 1e6)))
+        head = cls(EmbeddingPipeline.from_state(state), int(number(state, "neighbours", "whole", 1, _MOST_NEIGHBOURS)))
         classes, places = names(state, "classes"), numbers(state, "numbers", "whole")
         if places.ndim != 1 or (places < 0).any():
             raise ValueError("numbers should be a row of places among the classes")
         head._labels = [classes[place] for place in places]
-        head._rows = numbers(state, "rows", "whole", (len(places), head.pipeline.size)).astype(np.int8)
-        head._lengths = numbers(state, "lengths", "real", (len(places),)).astype(np.float32)
+        rows = numbers(state, "rows", "whole", (len(places), head.pipeline.size))
+        lengths = numbers(state, "lengths", "real", (len(places),))
+        if (np.abs(rows.astype(np.int64)) > _LEVELS).any() or (lengths <= 0).any():
+            raise ValueError(f"rows should be from -{_LEVELS} to {_LEVELS}, and lengths above 0")
+        head._rows, head._lengths = rows.astype(np.int8), lengths.astype(np.float32)
         if classes != head.classes:
             raise ValueError("the classes must be sorted, each of them once and with an example")
         return head
@@ -239,6 +247,7 @@ class NeighboursHead(IncrementalHead):
 def _in_bytes(directions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """(N, D) int8 rows, and the factors (N,) float32 that make them length 1 again."""
     peaks = np.maximum(np.abs(directions).max(axis=1, keepdims=True), 1e-12) if len(directions) else np.ones((0, 1))
-    rows = np.rint(directions / peaks * _LEVELS)
+    levels = min(_LEVELS, int(np.sqrt(_EXACT / directions.shape[1])))
+    rows = np.rint(directions / peaks * levels)
     lengths = np.maximum(np.linalg.norm(rows, axis=1), 1e-12)
     return rows.astype(np.int8), (1 / lengths).astype(np.float32)

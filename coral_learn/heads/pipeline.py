@@ -8,7 +8,7 @@ from coral_learn.errors import EmbeddingMismatch, OptionError
 from coral_learn.heads.state import number, numbers
 
 _TINY = 1e-12
-_LARGEST = 1 << 16  # numbers of an embedding; a state that says more is damaged
+_LARGEST = 1 << 16  # numbers of an embedding
 
 
 class EmbeddingPipeline:
@@ -25,6 +25,8 @@ class EmbeddingPipeline:
     def __init__(self, size: int, mean: Optional[np.ndarray] = None, power: float = 1.0):
         if not 0 < power <= 1:
             raise OptionError(f"the power must be above 0 and at most 1, got {power!r}")
+        if not 1 <= size <= _LARGEST:
+            raise OptionError(f"an embedding has 1 to {_LARGEST} numbers, got {size!r}")
         self.size, self.power = int(size), float(power)
         self.mean = None if mean is None else check_embeddings(mean, self.size)[0].astype(np.float32, copy=True)
 

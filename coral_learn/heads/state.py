@@ -7,6 +7,7 @@ import numpy as np
 State = Dict[str, np.ndarray]
 
 _KINDS = {"whole": "iu", "real": "fiu"}
+_LARGEST_REAL = 1e30  # fits float32, with room for what is done with it
 
 
 def numbers(state: State, name: str, kind: str, shape: Optional[Tuple[int, ...]] = None) -> np.ndarray:
@@ -16,8 +17,10 @@ def numbers(state: State, name: str, kind: str, shape: Optional[Tuple[int, ...]]
         raise ValueError(f"{name} should be {kind} numbers, its type is {array.dtype}")
     if shape is not None and array.shape != shape:
         raise ValueError(f"{name} should have the shape {shape}, has {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds NaN or infinity")
+    if kind == "real" and not (np.abs(array.astype(np.float64)) <= _LARGEST_REAL).all():
+        raise ValueError(f"{name} holds NaN, infinity or a number beyond all measure")
+    if kind == "whole" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} holds a number of more than 64 bits")
     return array
 
 

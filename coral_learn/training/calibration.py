@@ -186,5 +186,6 @@ def _give_lead(head: ImprintingHead, embeddings: np.ndarray, labels: Sequence[An
     left_out, kept = head.leave_one_out(embeddings, labels), len(head.kept)
     gaps = left_out.logits[:, kept:].max(axis=1) - left_out.logits[:, :kept].max(axis=1)
     gaps = np.sort(gaps[np.isfinite(left_out.logits[np.arange(len(labels)), own_places(head.classes, labels)])])
-    if len(gaps):
-        head.kept_lead = max(0.0, float(gaps[int(_LOST_TO_KEPT * len(gaps))]))
+    allowed = int(_LOST_TO_KEPT * (len(gaps) + 1))
+    if allowed:
+        head.kept_lead = max(0.0, float(gaps[allowed - 1]))

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import EmbeddingMismatch, TooFewExamples
-from coral_learn.heads.base import Head, IncrementalHead, softmax
+from coral_learn.heads.base import Head, IncrementalHead, check_labels, softmax
 from coral_learn.training.calibration import own_places
 
 _BINS = 10
@@ -50,7 +50,7 @@ def evaluate(head: Head, embeddings: np.ndarray, labels: Sequence[Any]) -> Evalu
     """Let a head answer (N, D) embeddings it has not learnt and compare with their N labels."""
     if len(embeddings) != len(labels):
         raise EmbeddingMismatch(f"{len(embeddings)} embeddings with {len(labels)} labels")
-    parts = []
+    parts, labels = [], check_labels(labels)
     for start in range(0, len(labels), _ROWS_AT_ONCE):
         rows = np.asarray(embeddings)[start : start + _ROWS_AT_ONCE]
         parts.append(Answers.to(head, rows))

@@ -5,7 +5,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from coral_learn.errors import TooFewExamples, TrainingDiverged, TrainingStopped
-from coral_learn.heads.base import softmax
+from coral_learn.heads.base import check_labels, softmax
 from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.softmax import SoftmaxHead
 from coral_learn.training.options import OPTIMIZERS, SoftmaxOptions
@@ -67,7 +67,7 @@ def fit_softmax(
     The same examples, options and seed give the same bytes. Raises `TooFewExamples`,
     `OptionError`, `EmbeddingMismatch`, `TrainingDiverged`, or `TrainingStopped` when told to stop.
     """
-    options = options.checked()
+    options, labels = options.checked(), check_labels(labels)
     classes = sorted(set(labels))
     if len(classes) < 2:
         raise TooFewExamples(f"softmax regression needs examples of at least 2 classes, got {len(classes)}")

@@ -251,7 +251,7 @@ class Pictures:
         self.labels = np.array([number for number, _ in self._files])
         self.cache = cache
         self.mean = cache.extractor.manifest.mean_embedding
-        self.pretrained = cache.extractor.manifest.pretrained()
+        self.pretrained, self.radius = cache.extractor.manifest.pretrained(), cache.extractor.manifest.radius
         self.plain = self.varied(None)[:, 0]
 
     def varied(self, augmentation) -> np.ndarray:
@@ -374,7 +374,7 @@ def kept(pictures: Pictures, folder: Path, splits: int) -> None:
             labels = (count + pictures.labels[teach]).tolist()
             alone = recipe.make(pictures.plain[teach], labels)
             both = ImprintingHead.suited(pictures.plain.shape[1], pictures.mean)
-            both.keep(layer.weights, list(range(count)))
+            both.keep(layer.weights, list(range(count)), layer.biases, pictures.radius)
             both.learn_many(pictures.plain[teach], labels)
             calibrate(both, pictures.plain[teach], labels)
             truth = (count + pictures.labels[test]).tolist()

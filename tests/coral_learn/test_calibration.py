@@ -7,7 +7,7 @@ from coral_learn import EmbeddingPipeline, ImprintingHead, SoftmaxHead, evaluate
 from coral_learn.errors import ClassUnknown, OptionError
 from coral_learn.heads import Calibration, LinearDiscriminantHead, NeighboursHead
 from coral_learn.training import SoftmaxOptions, calibrate, choose_classes
-from coral_learn.training.calibration import calibrate_softmax, check_rate
+from coral_learn.training.calibration import _LOST_TO_KEPT, calibrate_softmax, check_rate
 
 SIZE = 16
 HEADS = (ImprintingHead, LinearDiscriminantHead, NeighboursHead)
@@ -38,11 +38,8 @@ def kind(request):
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.1, 0.37, 0.999])
-def test_rate_is_kept(kind, rate, request):
+def test_rate_is_kept(kind, rate):
     """Of the strangers it was calibrated with the share that was asked for is accepted, and hardly less."""
-    if kind is NeighboursHead and np.__version__ < "2":
-        reason = "familiarities in float32 beside a threshold in float64: numpy 1 rounds it down to the stranger's"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     rows, labels = blobs(12, 10)
     head = taught(kind, rows, labels)
     found = calibrate(head, rows, labels, rate, 1.0)
@@ -271,7 +268,6 @@ def test_scores_are_honest(kind, chance):
     assert figures.calibration_error < 0.08
 
 
-@pytest.mark.parametrize("kind", [ImprintingHead, LinearDiscriminantHead], ids=lambda kind: kind.kind)
 def test_calibration_makes_scores_more_honest(kind):
     """The error of scores on examples never seen is small, and larger with a scale five times off."""
     rows, labels = blobs(8, 25, spread=1.6)
@@ -340,16 +336,18 @@ def lost_to_kept(head, rows, labels, lead):
 
 
 def test_lead_of_pretrained_classes():
-    """Pre-trained classes get the lead that takes one in a hundred examples from taught ones, and not more."""
+    """Pre-trained classes get the lead that takes a small share of examples from taught ones, and not more."""
     rows, places = blobs(5, 60, spread=0.3)
     labels = [f"taught {place}" for place in places]
     head = with_kept(rows, places, blobs(20, 1, world=2)[0])
     head.kept_lead = 0.7
     calibrate(head, rows, labels)
-    lead = head.kept_lead
+    lead, allowed = head.kept_lead, int(_LOST_TO_KEPT * 301)
 
     assert 0 < lead < 1
-    assert lost_to_kept(head, rows, labels, lead - 1e-6) <= 3 <= lost_to_kept(head, rows, labels, lead + 1e-6) - 1
+    assert allowed >= 1
+    assert lost_to_kept(head, rows, labels, lead - 1e-6) == allowed - 1
+    assert lost_to_kept(head, rows, labels, lead + 1e-6) == allowed
     assert head.calibration.scale > 0
 
 

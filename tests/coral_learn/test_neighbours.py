@@ -1,11 +1,14 @@
 """coral_learn/heads/neighbours.py: the examples themselves answer."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
 from coral_learn import EmbeddingPipeline, load_head
 from coral_learn.errors import EmbeddingMismatch, ExampleUnknown, NothingLearnt, OptionError
 from coral_learn.heads import NeighboursHead
+from coral_learn.heads.neighbours import _SHARPNESS
 
 
 def activations(count, size=64, seed=0):
@@ -27,13 +30,17 @@ def cosines(query, rows):
 
 
 def voted(query, rows, labels, neighbours):
-    """Logits by class, from the examples: the log of the summed exp(20 cos) of the nearest, over 20; -1 without any."""
+    """Logits by class, from the examples: the log of the summed exp(20 cos) of the nearest, over 20.
+
+    A class without any among them has the cosine of the last of them, less a twentieth.
+    """
     similar = cosines(query, rows)
     nearest = np.argsort(-similar)[:neighbours]
     sums = dict.fromkeys(sorted(set(labels)), 0.0)
     for index in nearest:
-        sums[labels[index]] += np.exp(20 * similar[index])
-    return [np.log(total) / 20 if total else -1.0 for total in sums.values()]
+        sums[labels[index]] += np.exp(_SHARPNESS * similar[index])
+    without = similar[nearest[-1]] - 1 / _SHARPNESS
+    return [np.log(total) / _SHARPNESS if total else without for total in sums.values()]
 
 
 # Answers
@@ -42,13 +49,28 @@ def voted(query, rows, labels, neighbours):
 @pytest.mark.parametrize("neighbours", [1, 2, 5, 29, 30, 1000])
 def test_votes_by_hand(neighbours):
     """The nearest vote for their classes by their cosine, one as well as all of them."""
-    rows, labels = activations(30), ["a", "b", "c"] * 10
+    rows, labels, compared = activations(30), ["a", "b", "c"] * 10, 0
     head = taught(rows, labels, neighbours)
-    for query in activations(5, seed=1):
+    for query in activations(50, seed=1):
         similar = np.sort(cosines(query, rows))[::-1]
-        if neighbours < 30 and similar[neighbours - 1] - similar[neighbours] < 0.01:
+        if neighbours < 30 and similar[neighbours - 1] - similar[neighbours] < 0.015:
             continue  # bytes may swap the two
-        np.testing.assert_allclose(head.logits(query), voted(query, rows, labels, neighbours), atol=0.005)
+        np.testing.assert_allclose(head.logits(query), voted(query, rows, labels, neighbours), atol=0.0075)
+        compared += 1
+
+    assert compared > 5
+
+
+def test_no_voter_is_less_than_any():
+    """A class without a voter among the nearest is behind each that has one, a twentieth below the last of them."""
+    rows, labels = activations(30), [index // 3 for index in range(30)]
+    head = taught(rows, labels, 4)
+    for query in activations(20, seed=1):
+        logits, voters = head.logits(query), head.nearest(query, 4)
+        others = [label for label in head.classes if label not in {one.label for one in voters}]
+        assert len(others) >= 6
+        assert {logits[label] for label in others} == {voters[-1].similarity - 1 / _SHARPNESS}
+        assert min(logits[one.label] for one in voters) >= voters[-1].similarity - 1e-12
 
 
 def test_one_neighbour_answers_for_its_class():
@@ -57,7 +79,10 @@ def test_one_neighbour_answers_for_its_class():
     head = taught(rows, labels, 1)
 
     assert [head.predict(row) for row in rows] == labels
-    assert all(head.logits(row).min() == -1 for row in rows)
+    for row in rows:
+        own = head.classes.index(head.predict(row))
+        np.testing.assert_allclose(head.logits(row)[own], 1.0, atol=1e-6)
+        np.testing.assert_allclose(np.delete(head.logits(row), own), 1 - 1 / _SHARPNESS, atol=1e-6)
 
 
 def test_many_neighbours_outvote_a_nearer_one():
@@ -101,7 +126,6 @@ def test_familiarity_is_that_of_the_nearest():
     assert abs(head.familiarity(rows[3]) - 1) < 0.001
 
 
-@pytest.mark.xfail(strict=True, reason="of equals at the edge of the nearest, those taught first are taken")
 def test_ties_do_not_depend_on_the_order_of_teaching():
     """One picture taught as two classes gets the same answer in whichever order, and after loading."""
     row, answers = activations(1)[0], set()
@@ -111,7 +135,35 @@ def test_ties_do_not_depend_on_the_order_of_teaching():
             head.learn_one(row, label)
         answers |= {head.predict(row), load_head(head.state()).predict(row)}
 
-    assert len(answers) == 1
+    assert answers == {"a"}
+
+
+def test_ties_are_settled_by_class_then_content():
+    """Of different examples as like a query, those of the first class are taken, however they were taught."""
+    rows = [([1, 0, 0, 0], "b"), ([0, 1, 0, 0], "b"), ([0, 0, 1, 0], "a"), ([0, 0, 0, 1], "a"), ([0, 0, 0, 1], "c")]
+    query, nearest, left_out, logits = [1.0, 1.0, 1.0, 1.0], set(), set(), set()
+    for order in permutations(rows):
+        head = NeighboursHead(EmbeddingPipeline(4), 3)
+        for row, label in order:
+            head.learn_one(np.array(row, np.float32), label)
+        nearest.add(tuple(one.label for one in head.nearest(query, 5)))
+        logits.add(head.logits(query).tobytes())
+        left_out.add(
+            head.leave_one_out(np.array([row for row, _ in rows]), [name for _, name in rows]).logits.tobytes()
+        )
+
+    assert nearest == {("a", "a", "b", "b", "c")}
+    assert (len(logits), len(left_out)) == (1, 1)
+
+
+@pytest.mark.parametrize("size", [6, 1280])
+def test_equal_examples_are_equally_near(size):
+    """Copies of an example have one cosine, to the bit, wherever they lie: cosines are of whole numbers."""
+    head = taught(np.repeat(activations(1, size), 4200, axis=0), list(range(4200)), 3)
+    for query in activations(3, size, seed=1):
+        nearest = head.nearest(query, 4200)
+        assert len({one.similarity for one in nearest}) == 1
+        assert [one.label for one in nearest] == list(range(4200))
 
 
 # Bytes
@@ -119,12 +171,12 @@ def test_ties_do_not_depend_on_the_order_of_teaching():
 
 @pytest.mark.parametrize("size", [256, 1024, 1280])
 def test_bytes_are_near_enough(size):
-    """An example kept in a byte a number has cosines within 0.005 of the true ones."""
-    rows, queries = activations(50, size), activations(20, size, seed=1)
+    """With a byte a number on both sides cosines are within 0.01 of the true ones (0.005 at 1280, 0.006 at 256)."""
+    rows, queries = activations(50, size), activations(40, size, seed=1)
     head = taught(rows, list(range(50)))
     for query in queries:
         similar = {one.label: one.similarity for one in head.nearest(query, 50)}
-        np.testing.assert_allclose([similar[index] for index in range(50)], cosines(query, rows), atol=0.005)
+        np.testing.assert_allclose([similar[index] for index in range(50)], cosines(query, rows), rtol=0, atol=0.01)
 
 
 def test_state_is_small():

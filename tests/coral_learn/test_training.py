@@ -186,6 +186,16 @@ def test_pipeline_goes_with_the_head():
     assert head.pipeline.mean.tolist() == mean.tolist()
 
 
+@pytest.mark.parametrize("size", [4, 1000])
+def test_deviation_of_inputs(size):
+    """Directions come to training with one deviation, however long they are, and the head's weights undo it."""
+    rows = np.random.RandomState(0).normal(size=(50, size)).astype(np.float32)
+    data = Batches.of(EmbeddingPipeline(size), rows, ["a", "b"] * 25, ["a", "b"])
+
+    assert abs(math.sqrt((data.inputs.astype(float) ** 2).mean()) - fit._DEVIATION) < 1e-5
+    np.testing.assert_allclose(data.inputs / data.spread, EmbeddingPipeline(size)(rows), atol=1e-6)
+
+
 def test_one_example_a_class():
     """One example of each class is enough to start with."""
     rows, labels = blobs(per_class=1)
@@ -239,11 +249,12 @@ def test_reports_by_hand():
     history = History()
     options = QUICK._replace(batch_size=1000, epochs=1, optimizer="sgd", learning_rate=0.5)
     fit_softmax(PIPELINE, rows, labels, options, history, held_out=HeldOut(held_rows, held_labels))
-    inputs, targets = PIPELINE(rows) * math.sqrt(SIZE), np.array(["abc".index(label) for label in labels])
+    spread, targets = fit._DEVIATION * math.sqrt(SIZE), np.array(["abc".index(label) for label in labels])
+    inputs = PIPELINE(rows) * spread
     errors = np.full((30, 3), 1 / 3)
     errors[np.arange(30), targets] -= 1
     weights, biases = -0.5 * inputs.T @ errors / 30, -0.5 * errors.mean(axis=0)
-    logits = PIPELINE(held_rows) * math.sqrt(SIZE) @ weights + biases
+    logits = PIPELINE(held_rows) * spread @ weights + biases
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     own = np.array(["abc".index(label) for label in held_labels])
     [report] = history.epochs
@@ -333,7 +344,7 @@ def test_patience_without_held_out_examples():
     head = fit_softmax(PIPELINE, *blobs(spread=1.5), options, history)
 
     assert len(history.epochs) == 40
-    norm = np.linalg.norm(head.weights) / math.sqrt(SIZE)
+    norm = np.linalg.norm(head.weights) / (fit._DEVIATION * math.sqrt(SIZE))
     np.testing.assert_allclose(norm, history.epochs[-1].weight_norm, rtol=1e-5)
 
 
@@ -372,13 +383,13 @@ def test_held_out_classes_must_be_trained():
         fit_softmax(PIPELINE, *blobs(), QUICK, held_out=HeldOut(rows, ["a"]))
 
 
-@pytest.mark.xfail(strict=True, reason="a loss of NaN counts as no gain: training ends after `patience` epochs")
 def test_no_held_out_examples():
     """Held-out examples that are none at all are as good as not given: every epoch is run."""
     history, options = History(), QUICK._replace(epochs=12, patience=3)
     head = fit_softmax(PIPELINE, *blobs(), options, history, held_out=HeldOut(np.zeros((0, SIZE)), []))
 
     assert len(history.epochs) == 12
+    assert {(one.held_out_loss, one.held_out_accuracy) for one in history.epochs} == {(None, None)}
     assert frozen(head) == frozen(fit_softmax(PIPELINE, *blobs(), options))
 
 
@@ -409,7 +420,7 @@ def test_dropout_leaves_out_its_share():
     # Both examples are alike, so a number's gradient is zero where both or neither were kept.
     assert abs((kept == 0).mean() - (0.4**2 + 0.6**2)) < 0.06
     sizes = np.abs(head.weights[0][kept != 0])
-    np.testing.assert_allclose(sizes, 0.01 * 0.25 / 0.6 * math.sqrt(1000), rtol=2e-3)
+    np.testing.assert_allclose(sizes, 0.01 * 0.25 / 0.6 * fit._DEVIATION**2 * math.sqrt(1000), rtol=2e-3)
 
 
 def test_glorot_weights():
@@ -752,6 +763,13 @@ def test_auroc_counts_pairs(familiar, strange):
     pairs = [(one > other) + 0.5 * (one == other) for one in familiar for other in strange]
 
     assert abs(auroc(np.array(familiar, float), np.array(strange, float)) - sum(pairs) / len(pairs)) < 1e-12
+
+
+@pytest.mark.parametrize(("familiar", "strange"), [(0, 2), (2, 0), (0, 0)])
+def test_auroc_needs_both_sides(familiar, strange):
+    """Without known ones or without strangers there are no pairs."""
+    with pytest.raises(TooFewExamples, match=f"got {familiar} and {strange}"):
+        auroc(np.ones(familiar), np.ones(strange))
 
 
 def test_auroc_takes_infinity():
