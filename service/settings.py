@@ -51,7 +51,7 @@ class Settings:
         1,
     )
     most_refused: float = _setting(
-        0.01, "share of the taught examples themselves that may be taken for none to keep that rate", 0, 1
+        0.005, "share of the taught examples themselves that may be taken for none to keep that rate", 0, 1
     )
     camera_fps: float = _setting(
         0.0,

@@ -1,6 +1,6 @@
 """/v1/models"""
 
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from flask import Blueprint, jsonify
 
@@ -51,8 +51,12 @@ def _named(report: Dict[str, Any], measured: str) -> Dict[str, Any]:
     figures = dict(report[measured])
     for field in ("classes", "answers"):
         figures[field] = [None if number is None else name(number) for number in figures[field]]
-    findings = [dict(one, classes=[name(number) for number in one["classes"]]) for one in report.get("findings", [])]
+    findings = [_finding(one, [name(number) for number in one["classes"]]) for one in report.get("findings", [])]
     return dict(report, **{measured: figures}, findings=findings)
+
+
+def _finding(finding: Dict[str, Any], names: List[str]) -> Dict[str, Any]:
+    return dict(finding, classes=names, text=finding["text"].format(*(repr(name) for name in names)))
 
 
 @blueprint.post("/v1/models/<version>/activate")

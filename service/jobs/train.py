@@ -173,7 +173,11 @@ class Workshop:
             found += examine_examples(made.head, embeddings, labels)
         more = expect_from_more(self.recipe, embeddings, labels) if len(labels) <= _MOST_TO_FORECAST else None
         found += [more] if more is not None else []
-        return [dict(one.as_dict(), examples=[material.ids[index] for index in one.examples]) for one in found]
+        # Classes are numbers here; their names of the day are put into the text when it is asked for.
+        return [
+            dict(one.as_dict(), text=one.template, examples=[material.ids[index] for index in one.examples])
+            for one in found
+        ]
 
 
 def _read_material(data_folder: Path, extractor: str, size: int) -> Material:

@@ -124,6 +124,6 @@ def test_imprinting(objects, extractor, examples, accuracy):
     asked = [(embedding, label) for label, name, embedding in objects if name in ASKED]
     figures = evaluate(head, [embedding for embedding, _ in asked], [label for _, label in asked])
 
-    assert head.counts == [examples] * 20
+    assert set(head.counts.values()) == {examples}
     assert figures.examples == 400
     assert figures.accuracy >= accuracy

@@ -434,6 +434,18 @@ def test_training_every_head(taught, head):
     assert taught.get("/v1/status").json["model"]["version"] == version
 
 
+def test_findings_speak_of_classes_by_name(taught, make_picture, encode):
+    """A picture under the wrong class is found, by its id and with the classes' names of the day."""
+    wrong = taught.teach("red", encode(make_picture("blue", 91))).json["accepted"][0]["id"]
+    job = taught.train(head="lda", activate="never")
+    taught.ask("PATCH", "/v1/classes/blue", b'{"name": "sky {0}"}', Content_Type="application/json")
+    findings = taught.get(f"/v1/models/{job['model']['version']}/report").json["findings"]
+
+    (finding,) = [one for one in findings if one["code"] == "wrong_label"]
+    assert (finding["classes"], finding["examples"]) == (["red", "sky {0}"], [wrong])
+    assert finding["text"].startswith("an example of 'red' looks like 'sky {0}'")
+
+
 def test_strangers_get_no_class(start_daemon, tiny_model, make_picture, encode):
     """With enough examples to know what strangers look like, a picture of nothing taught gets no class."""
     daemon = start_daemon("--model", str(tiny_model), "--false-accept-rate", "0.1", "--most-refused", "0.5")

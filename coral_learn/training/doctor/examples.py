@@ -46,7 +46,7 @@ def _counts(labels: Sequence[Any]) -> List[Finding]:
         )
     if counts and max(counts.values()) >= _UNEVEN * min(counts.values()):
         most, least = counts.most_common(1)[0], counts.most_common()[-1]
-        text = f"the classes are uneven: {most[1]} examples of {most[0]!r}, {least[1]} of {least[0]!r}"
+        text = f"the classes are uneven: {most[1]} examples of {{1}}, {least[1]} of {{0}}"
         findings.append(
             Finding(
                 "uneven_classes",
@@ -75,7 +75,7 @@ def _overlaps(classes: List[Any], labels: Sequence[Any], scores: np.ndarray) -> 
             if mixed >= 2 and mixed / (sizes[one] + sizes[other]) >= _OVERLAP:
                 pair = (classes[other], classes[one])
                 both = sizes[one] + sizes[other]
-                text = f"{mixed} of {both} examples of {pair[0]!r} and {pair[1]!r} are mistaken for the other"
+                text = f"{mixed} of {both} examples of {{0}} and {{1}} are mistaken for the other"
                 remedy = "show what tells them apart (nearer, other side), or merge the two classes"
                 findings.append(Finding("classes_overlap", WARNING, text, remedy, pair))
     return findings
@@ -89,7 +89,7 @@ def _wrong_labels(classes: List[Any], labels: Sequence[Any], scores: np.ndarray,
     for row in np.flatnonzero((own != given) & sure):
         label, other = labels[row], classes[given[row]]
         if alone[label] > 1:
-            text = f"an example of {label!r} looks like {other!r} (score {scores[row, given[row]]:.2f} without itself)"
+            text = f"an example of {{0}} looks like {{1}} (score {scores[row, given[row]]:.2f} without itself)"
             findings.append(
                 Finding("wrong_label", WARNING, text, "look at it: move or delete it", (label, other), (chosen[row],))
             )
@@ -106,7 +106,7 @@ def _same_pictures(directions: np.ndarray, labels: Sequence[Any], chosen: List[i
             if labels[one] == labels[other]:
                 same.append(chosen[other])
             else:
-                text = f"nearly the same picture is an example of {labels[one]!r} and of {labels[other]!r}"
+                text = "nearly the same picture is an example of {0} and of {1}"
                 pair = (labels[one], labels[other])
                 findings.append(
                     Finding("same_picture_two_classes", WARNING, text, "delete one", pair, (chosen[one], chosen[other]))
