@@ -248,13 +248,19 @@ def extractor(model, random, dimension):
     return image, model.operator("AVERAGE_POOL_2D", [features], pooled, pool(SIDE))
 
 
-def imprinting_classifier(classes=4, dimension=16, quantize=True, factor=10.0, seed=0):
+def compiled_extractor(model, _random, dimension):
+    """The same as one step that only an Edge TPU runs."""
+    image = model.tensor((1, SIDE, SIDE, 3), scale=1 / 128, zero_point=128)
+    return image, model.operator("CUSTOM", [image], model.tensor((1, 1, 1, dimension), scale=4 / 255))
+
+
+def imprinting_classifier(classes=4, dimension=16, quantize=True, factor=10.0, seed=0, body=extractor):
     """A uint8 classifier in Coral's imprinting form, and the (C, D) float32 weights in it.
 
-    quantize : with a QUANTIZE between L2_NORMALIZATION and CONV_2D
+    quantize : with a QUANTIZE between L2_NORMALIZATION and CONV_2D; body : what gives the embedding
     """
     random, model = np.random.RandomState(seed), TinyModel()
-    image, x = extractor(model, random, dimension)
+    image, x = body(model, random, dimension)
     x = model.operator(
         "L2_NORMALIZATION",
         [x],
