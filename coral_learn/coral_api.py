@@ -9,6 +9,7 @@ import base64
 import binascii
 import io
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -42,7 +43,22 @@ from coral_learn.tflite_file import (
 from coral_learn.training.fit import loss_and_gradients
 
 _UNTRAINED = "Model is not trained."  # Coral's words: scripts look for them
+_LARGEST = 1e18  # far from where float32 ends, and from any use
 _MAKER = "coral-learn imprinting engine"
+# What reading a damaged archive of arrays may raise.
+_UNREADABLE = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    binascii.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class ImprintingEngine:
@@ -101,9 +117,11 @@ class ImprintingEngine:
             raise ClassUnknown(
                 f"a class id is one that was taught or the next free one, {self.num_classes}; got {class_id}"
             )
-        if np.size(embedding) != self.embedding_dim:
-            raise EmbeddingMismatch(f"an embedding has {self.embedding_dim} numbers here, got {np.size(embedding)}")
-        self._form.head.learn_one(np.reshape(embedding, -1), int(class_id))
+        try:
+            flat = np.reshape(embedding, -1)
+        except ValueError as error:
+            raise EmbeddingMismatch(f"an embedding has {self.embedding_dim} numbers: {error}") from error
+        self._form.head.learn_one(flat, int(class_id))
 
 
 class _Form(ABC):
@@ -131,8 +149,7 @@ class _CoralForm(_Form):
             if saved is not None:
                 head = _load_state(saved, size)
                 kept -= len(head.classes)
-                if kept < 0 or head.classes != list(range(kept, kept + len(head.classes))):
-                    raise ModelFormatError("the taught classes kept in the model don't fit its weights")
+                _must_be_ids(head, kept)
         super().__init__(head or ImprintingHead(EmbeddingPipeline(size)), kept)
         self._model, self._tail = model, tail
 
@@ -171,6 +188,7 @@ class _PlainForm(_Form):
         if isinstance(output, bool) or not isinstance(output, int):
             raise ModelFormatError(f"the model says its embedding is in the tensor {output!r}, which is no number")
         head = _load_state(saved, model.tensor(output).count)
+        _must_be_ids(head, 0)
         pipeline = head.pipeline
         return cls(head if keep_classes else ImprintingHead(pipeline), cut(model.data, output))
 
@@ -200,11 +218,16 @@ def _load_state(saved: Dict[str, Any], size: int) -> ImprintingHead:
         content = base64.b64decode(saved["state"], validate=True)
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             head = load_head(dict(arrays))
-    except (KeyError, TypeError, ValueError, OSError, EOFError, binascii.Error, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise ModelFormatError(f"what was taught can't be read from the model: {error}") from error
     if not isinstance(head, ImprintingHead) or head.pipeline.size != size:
         raise ModelFormatError("what was taught doesn't fit the model it is kept in")
     return head
+
+
+def _must_be_ids(head: ImprintingHead, first: int) -> None:
+    if first < 0 or head.kept or head.classes != list(range(first, first + len(head.classes))):
+        raise ModelFormatError("the taught classes kept in the model are not its class ids")
 
 
 class SoftmaxRegression:
@@ -228,8 +251,9 @@ class SoftmaxRegression:
         self.feature_dim = _whole("feature_dim", feature_dim, 1)
         self.num_classes = _whole("num_classes", num_classes, 1)
         self.reg = _number("reg", reg)
-        self._random = np.random.RandomState(_whole("seed", seed, 0))
-        weights = self._random.normal(size=(self.feature_dim, self.num_classes)) * _number("weight_scale", weight_scale)
+        self._random = np.random.RandomState(_whole("seed", seed, 0, 2**32 - 1))
+        scale = _number("weight_scale", weight_scale)
+        weights = self._random.normal(size=(self.feature_dim, self.num_classes)) * scale
         # Coral's names: (D, C) and (C,), for who looks into them.
         self.params = {"mat_w": weights.astype(np.float32), "vec_b": np.zeros(self.num_classes, np.float32)}
         self._trained = False
@@ -277,13 +301,13 @@ class SoftmaxRegression:
             for step in range(num_iter):
                 batch = self._random.randint(len(rows), size=len(ones))
                 loss, *gradients, _ = loss_and_gradients(*self._layer(), rows[batch], targets[batch], ones, self.reg)
-                if not np.isfinite(loss):
+                for array, gradient in zip(self._layer(), gradients):
+                    array -= np.float32(learning_rate) * gradient
+                if not all(np.isfinite(array).all() for array in self._layer()):
                     self.params = before
                     raise TrainingDiverged(
                         f"training diverged in step {step}; try a learning rate below {learning_rate:g}"
                     )
-                for array, gradient in zip(self._layer(), gradients):
-                    array -= np.float32(learning_rate) * gradient
                 if print_every and step % print_every == 0:
                     train, val = self.get_accuracy(rows, targets), self.get_accuracy(*check)
                     print(f"step {step}: loss {loss:.4f}, accuracy {train:.4f} in training, {val:.4f} in validation")
@@ -306,9 +330,12 @@ class SoftmaxRegression:
 
     def _check(self, mat_x, labels, name: str) -> Tuple[np.ndarray, np.ndarray]:
         """Embeddings (N, D) float32 and class ids (N,), or the error that says what is wrong with them."""
-        if mat_x is None or labels is None or not len(labels):
+        if mat_x is None or labels is None or not np.size(labels):
             raise TooFewExamples(f"{name} has no examples")
-        rows, targets = check_embeddings(mat_x, self.feature_dim).astype(np.float32), np.asarray(labels)
+        rows, targets = check_embeddings(mat_x, self.feature_dim), np.asarray(labels)
+        if np.abs(rows).max() > _LARGEST:
+            raise EmbeddingMismatch(f"the embeddings of {name} have numbers beyond {_LARGEST:g}")
+        rows = rows.astype(np.float32)
         if targets.ndim != 1 or len(targets) != len(rows):
             raise TooFewExamples(f"{name} has {len(rows)} embeddings with labels of shape {targets.shape}")
         if targets.dtype.kind not in "iu" or targets.min() < 0 or targets.max() >= self.num_classes:
@@ -318,14 +345,14 @@ class SoftmaxRegression:
         return rows, targets.astype(np.int64)
 
 
-def _whole(name: str, value, lowest: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < lowest:
-        raise OptionError(f"{name} must be a whole number from {lowest}, got {value!r}")
+def _whole(name: str, value, lowest: int, highest: int = 2**31 - 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not lowest <= value <= highest:
+        raise OptionError(f"{name} must be a whole number from {lowest} to {highest}, got {value!r}")
     return int(value)
 
 
 def _number(name: str, value) -> float:
     whole_or_not = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not whole_or_not or not np.isfinite(value) or value < 0:
-        raise OptionError(f"{name} must be a number from 0, got {value!r}")
+    if not whole_or_not or not 0 <= value <= _LARGEST:
+        raise OptionError(f"{name} must be a number from 0 to {_LARGEST:g}, got {value!r}")
     return float(value)

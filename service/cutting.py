@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-from collections import Counter
 from pathlib import Path
 from typing import List, NamedTuple, Optional
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from coral_learn.errors import ModelFormatError
 from coral_learn.tflite_file import LastLayer, TfliteModel, cut, find_last_layer, read_labels
-from service.errors import SettingsError
+from service.errors import SettingsError, StoreError
 from service.store.files import publish_file
 
 
@@ -52,8 +51,8 @@ def cut_model(source: Path, target: Path, labels: Optional[Path] = None) -> CutM
         publish_file(classes, "".join(name + "\n" for name in names).encode("utf-8"))
         publish_file(target, extractor)
         publish_file(target.with_suffix(".json"), json.dumps(manifest, indent=2).encode("utf-8") + b"\n")
-    except OSError as error:
-        raise SettingsError(f"{target} can't be written: {error.strerror}") from error
+    except StoreError as error:
+        raise SettingsError(f"{target} can't be written: {error}") from error
     for path in (arrays, classes, target, target.with_suffix(".json")):
         path.chmod(0o644)  # a model is no secret, and the daemon may be another user
     return CutModel(layer.weights.shape[1], len(names), [target, target.with_suffix(".json"), arrays, classes])
@@ -62,7 +61,7 @@ def cut_model(source: Path, target: Path, labels: Optional[Path] = None) -> CutM
 def _names(model: TfliteModel, path: Optional[Path], count: int) -> List[str]:
     if path is not None:
         try:
-            names = path.read_text(encoding="utf-8").splitlines()
+            names = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"the labels {path} can't be read: {error}") from error
     else:
@@ -72,17 +71,25 @@ def _names(model: TfliteModel, path: Optional[Path], count: int) -> List[str]:
             names = []
         names = names if len(names) == count else [f"class {number}" for number in range(count)]
     if len(names) != count or not all(name.strip() for name in names):
-        raise SettingsError(f"the model has {count} classes, so the labels must be {count} lines, got {len(names)}")
+        filled = sum(bool(name.strip()) for name in names)
+        raise SettingsError(
+            f"the model has {count} classes, so the labels must be {count} lines with a name each, "
+            f"got {len(names)} lines with {filled} names"
+        )
     return _different(names)
 
 
 def _different(names: List[str]) -> List[str]:
     """Names with a number behind those that come again: ImageNet has two cranes."""
-    seen: Counter = Counter()
-    different = []
+    taken, different = set(names), []
+    met = set()
     for name in names:
-        seen[name] += 1
-        different.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+        other, number = name, 1
+        while other in met or (number > 1 and other in taken):
+            number += 1
+            other = f"{name} ({number})"
+        met.add(other)
+        different.append(other)
     return different
 
 

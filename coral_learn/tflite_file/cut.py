@@ -62,6 +62,7 @@ def cut(model: bytes, tensor: Optional[int] = None) -> bytes:
     draft.graph["operators"] = [draft.graph["operators"][operator.index] for operator in kept]
     drop_dead_constants(draft, kept)
     forget_labels(draft)
+    drop_dead_end(draft, kept)
     return draft.write(compact=True)
 
 
@@ -96,6 +97,28 @@ def drop_dead_constants(draft: Draft, kept: List[Operator]) -> None:
     used.update(model.metadata.values())
     for index in {model.tensor(index).buffer_index for index in gone} - used:
         draft.fields["buffers"][index] = {}
+
+
+def drop_dead_end(draft: Draft, kept: List[Operator]) -> None:
+    """Take away the last tensors and buffers where nothing uses them; the numbers of others stay."""
+    model = draft.model
+    alive = {index for operator in kept for index in operator.inputs + operator.outputs}
+    alive.update(model.inputs, draft.outputs)
+    for signature in range(len(draft.fields["signature_defs"])):
+        for side in ("inputs", "outputs"):
+            maps = draft.table("signature_defs", signature).get(side)
+            maps = model.flat.refs(maps) if maps is not None and not isinstance(maps, list) else maps or []
+            tables = [one if isinstance(one, dict) else model.flat.fields(one) for one in maps]
+            alive.update(table.get("tensor_index", 0) for table in tables)
+    tensors, buffers = draft.graph["tensors"], draft.fields["buffers"]
+    while len(tensors) - 1 > max(alive):
+        tensors.pop()
+    used = {model.tensor(index).buffer_index for index in range(len(tensors))}
+    used.update(tensor.buffer_index for graph in model.subgraphs[1:] for tensor in graph.tensors)
+    entries = [draft.table("metadata", index) for index in range(len(draft.fields["metadata"]))]
+    used.update(entry.get("buffer", 0) for entry in entries)
+    while len(buffers) - 1 > max(used):
+        buffers.pop()
 
 
 class _Search:

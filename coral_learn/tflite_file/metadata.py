@@ -13,7 +13,7 @@ from coral_learn.tflite_file.draft import Draft
 from coral_learn.tflite_file.flatbuffer import FlatBuffer, Ref
 from coral_learn.tflite_file.model import TfliteModel
 from coral_learn.tflite_file.schema import METADATA, METADATA_IDENTIFIER
-from coral_learn.tflite_file.writer import Options, Writer
+from coral_learn.tflite_file.writer import CannotCopy, Options, Writer
 
 ENTRY = "TFLITE_METADATA"
 LABELS_FILE, HEAD_FILE = "labels.txt", "head.json"
@@ -172,9 +172,11 @@ def _describe(draft: Draft, description: str, head: bool, outputs: bool = True) 
     if head:
         others.append({"name": HEAD_FILE, "description": "how the last layer was taught", "type": _DESCRIPTIONS})
     fields["associated_files"] = others
-    return Writer(METADATA, described.flat if described.found else None).write(
-        METADATA_IDENTIFIER, "ModelMetadata", fields
-    )
+    old = described.flat if described.found else None
+    try:
+        return Writer(METADATA, old, compact=old is not None).write(METADATA_IDENTIFIER, "ModelMetadata", fields)
+    except CannotCopy:
+        return Writer(METADATA, old).write(METADATA_IDENTIFIER, "ModelMetadata", fields)
 
 
 def _scores() -> Dict[str, Any]:
@@ -190,10 +192,13 @@ def _scores() -> Dict[str, Any]:
 
 def _set_entry(draft: Draft, content: bytes) -> None:
     """Let the model's metadata entry hold this, whether it had one or not."""
-    number = draft.add_buffer(content)
+    used = {tensor.buffer_index for graph in draft.model.subgraphs for tensor in graph.tensors}
     for index in range(len(draft.fields["metadata"])):
         table = draft.table("metadata", index)
         if "name" in table and draft.model.flat.text(table["name"]) == ENTRY:
-            table["buffer"] = number
+            old, table["buffer"] = table.get("buffer", 0), draft.add_buffer(content)
+            if old and old not in used:  # its place is free, so that a model saved again doesn't grow
+                draft.fields["buffers"][old] = draft.fields["buffers"].pop()
+                table["buffer"] = old
             return
-    draft.fields["metadata"].append({"name": ENTRY, "buffer": number})
+    draft.fields["metadata"].append({"name": ENTRY, "buffer": draft.add_buffer(content)})

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from coral_learn.errors import TooFewExamples
+from coral_learn.errors import OptionError, TooFewExamples
 from coral_learn.heads import ImprintingHead, LinearDiscriminantHead, SoftmaxHead
 from coral_learn.training.evaluation import Evaluation
 from coral_learn.training.recipe import KINDS, Recipe
@@ -13,8 +13,6 @@ from coral_learn.training.split import folds
 from coral_learn.training.validation import cross_validate
 
 _FOLDS = 5
-# Without two examples of a class nothing can be measured; what was measured elsewhere decides.
-UNMEASURED = LinearDiscriminantHead.kind
 # Heads this close to the best, in standard errors, are as good; the one that keeps learning is chosen.
 _AS_GOOD = 1.0
 _PREFERENCE = (LinearDiscriminantHead.kind, ImprintingHead.kind, "knn", SoftmaxHead.kind)
@@ -54,13 +52,17 @@ def choose_head(
     Raises `TooFewExamples` without examples, `TrainingStopped`.
     """
     counts = Counter(labels)
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise OptionError("the kinds to choose from are {}, got {!r}".format(", ".join(KINDS), list(kinds)))
     if not counts:
         raise TooFewExamples("there are no examples to choose a head by")
     splits = folds(labels, _FOLDS, seed, groups)
     kinds = [kind for kind in kinds if len(counts) >= recipe._replace(kind=kind).least_classes]
     if not splits or len(counts) < 2:
-        what = "one class" if len(counts) < 2 else "one example of each class"
-        return Choice(UNMEASURED, {}, 0, f"there is only {what}, so nothing could be measured; {_rule(UNMEASURED)}")
+        what = "only one class" if len(counts) < 2 else "no class with two examples that were not taken together"
+        chosen = next((kind for kind in _PREFERENCE if kind in kinds), _PREFERENCE[0])
+        return Choice(chosen, {}, 0, f"there is {what}, so nothing could be measured; {_rule(chosen)}")
     tried: Dict[str, Evaluation] = {}
 
     def count_fold() -> None:

@@ -5,7 +5,8 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from coral_learn.errors import TooFewExamples, TrainingDiverged, TrainingStopped
+from coral_learn.errors import OptionError, TooFewExamples, TrainingDiverged, TrainingStopped
+from coral_learn.heads import SoftmaxHead
 from coral_learn.training.fit import HeldOut
 from coral_learn.training.history import History
 from coral_learn.training.options import SoftmaxOptions
@@ -49,6 +50,8 @@ def search_options(
     seconds : no trial starts later; the first one always runs. most : no more trials than this; the
     same seed tries the same, only the clock decides how many. Raises `TooFewExamples`, `TrainingStopped`.
     """
+    if recipe.kind != SoftmaxHead.kind:
+        raise OptionError(f"only a softmax head has options to search for, got a recipe for {recipe.kind!r}")
     splits = folds(labels, _FOLDS, seed, groups)
     if not splits or len(set(labels)) < 2:
         raise TooFewExamples("a search needs two classes, and a class with two examples to hold one out")

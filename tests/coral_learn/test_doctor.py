@@ -46,7 +46,6 @@ SEVERITIES = {
     "over_fitting": "warning",
     "exploding": "warning",
     "l2_without_effect": "error",
-    "l2_diverges": "warning",
 }
 SOFTMAX = Recipe("softmax", SIZE)
 
@@ -212,7 +211,6 @@ def test_blocks_of_many_examples():
         list(range(3)),
         pytest.param(
             np.arange(3),
-            marks=pytest.mark.xfail(strict=True, raises=TypeError, reason="numpy's numbers stay in the finding"),
         ),
     ],
     ids=["plain", "numpy"],
@@ -357,7 +355,6 @@ def test_training_of_one_class():
         examine_training(SOFTMAX, *examples(12, "a"))
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="a bare ValueError comes out")
 def test_training_of_nothing():
     """So is no class at all."""
     with pytest.raises(TooFewExamples):
@@ -424,7 +421,6 @@ def test_loss_rises():
     assert said([0.5]) == set()
 
 
-@pytest.mark.xfail(strict=True, reason="a loss that is the same but for rounding counts as rising: from 1.099 to 1.099")
 def test_a_loss_that_rounding_raised():
     """A loss that is the same to six digits has not risen."""
     assert "loss_rises" not in trained(np.ones((30, 8)), ["a", "b", "c"] * 10, batch_size=30)
@@ -475,18 +471,14 @@ def test_over_fitting():
 
 
 def test_exploding():
-    """Weights that grow a hundredfold are told."""
-    found = trained(learning_rate=10.0, optimizer="sgd", l2=10.0)
-    assert "exploding" in found
-    epochs = reports(FALLING)
-    epochs[-1] = epochs[-1]._replace(weight_norm=101.0)
-
-    assert set(checked(examine_history(epochs, SoftmaxOptions(l2=0.0), 3))) == {"exploding"}
-    epochs[-1] = epochs[-1]._replace(weight_norm=99.0)
+    """Steps that grow tenfold since the first half of training are told."""
+    epochs = [report._replace(update_norm=1.0) for report in reports(FALLING)]
     assert examine_history(epochs, SoftmaxOptions(l2=0.0), 3) == []
 
+    epochs[-1] = epochs[-1]._replace(update_norm=10.5)
+    assert set(checked(examine_history(epochs, SoftmaxOptions(l2=0.0), 3))) == {"exploding"}
 
-@pytest.mark.xfail(strict=True, reason="weights that start from zeros grow a hundredfold in 120 healthy epochs")
+
 def test_long_training_does_not_explode():
     """With the usual rate and twice the usual epochs the loss falls, and nothing explodes."""
     assert "exploding" not in trained(epochs=120)
@@ -499,15 +491,6 @@ def test_l2_works():
     """A stronger regularisation gives smaller weights: nothing is said, whatever the usual options."""
     for options in (SoftmaxOptions(), SoftmaxOptions(learning_rate=0.01), SoftmaxOptions(optimizer="sgd")):
         assert examine_l2(SOFTMAX._replace(softmax=options), *examples()) == []
-
-
-def test_l2_diverges():
-    """At a rate too high for a strong l2 training diverges, and it is said at which."""
-    options = SoftmaxOptions(learning_rate=10.0, optimizer="sgd")
-    found = checked(examine_l2(Recipe("softmax", 8, softmax=options), *blobs()))
-
-    assert set(found) == {"l2_diverges"}
-    assert found["l2_diverges"].text == "training diverges at l2 = 1"
 
 
 class UpsideDownRecipe(Recipe):
@@ -527,7 +510,6 @@ def test_l2_without_effect():
     assert re.search(r"lengths [\d.e-]+, [\d.e-]+, [\d.e-]+ at 0, 0\.01, 1$", found["l2_without_effect"].text)
 
 
-@pytest.mark.xfail(strict=True, reason="within five epochs from random weights Adam's steps say little of l2")
 def test_l2_of_usual_options_is_no_error_of_the_program():
     """Options that are allowed aren't called an error of the program: small sets, random weights at the start."""
     found = set()

@@ -32,6 +32,6 @@ class Finding(NamedTuple):
             "severity": self.severity,
             "text": self.text,
             "remedy": self.remedy,
-            "classes": list(self.classes),
+            "classes": [getattr(label, "item", lambda label=label: label)() for label in self.classes],
             "examples": list(self.examples),
         }
