@@ -8,34 +8,24 @@ On the channel: ("progress", share, metrics), then ("finished", FinishedModel, c
 ("failed", code, text).
 """
 
-import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict
 
 import numpy as np
 
 from coral_learn.errors import CoralLearnError
-from coral_learn.heads import LinearDiscriminantHead, SoftmaxHead
+from coral_learn.heads import SoftmaxHead
 from coral_learn.training import (
     NO_EVALUATION,
-    CalibratedHead,
-    Choice,
     EpochReport,
-    History,
     Recipe,
     SoftmaxOptions,
-    choose_head,
     evaluate,
-    examine_examples,
-    examine_history,
-    examine_training,
-    expect_from_more,
-    make_calibrated,
-    search_options,
     stratified_split,
 )
 from service.errors import ServiceError
 from service.jobs.options import AUTO, TrainOptions
+from service.jobs.workshop import Material, Workshop
 from service.store.database import Database
 from service.store.examples import Examples
 from service.store.models import FinishedModel, write_version
@@ -43,32 +33,10 @@ from service.store.store import database_path
 
 # What a running job shows of an epoch.
 _SHOWN = ("epoch", "epochs", "loss", "accuracy", "held_out_loss", "learning_rate")
-# With more examples a forecast by cross-validation takes too long for what it tells.
-_MOST_TO_FORECAST = 2000
-
-
-class Material(NamedTuple):
-    """The examples to train on: ids, classes' numbers, embeddings (N, D), capture groups."""
-
-    ids: List[str]
-    labels: List[int]
-    embeddings: np.ndarray
-    groups: List[Optional[str]]
-
-    def pick(self, indices) -> "Material":
-        """Some of them."""
-        chosen = list(indices)
-        return Material(
-            [self.ids[i] for i in chosen],
-            [self.labels[i] for i in chosen],
-            self.embeddings[chosen],
-            [self.groups[i] for i in chosen],
-        )
 
 
 def run(channel, arguments: Dict[str, Any]) -> None:
-    """Do one job. arguments : data_folder, version_folder, extractor, size, mean, rates,
-    options, baseline."""
+    """Do one job. arguments : data_folder, version_folder, extractor, size, mean, rates, options, baseline."""
     try:
         finished, comparison = _train(channel, arguments)
     except (CoralLearnError, ServiceError) as error:
@@ -84,7 +52,7 @@ def _train(channel, arguments: Dict[str, Any]):
     material = _read_material(Path(arguments["data_folder"]), arguments["extractor"], arguments["size"])
     split = stratified_split(material.labels, options.held_out, options.seed, material.groups)
     train, held_out = material.pick(split.train), material.pick(split.held_out)
-    workshop = Workshop(Recipe(options.head, arguments["size"], arguments["mean"], options.softmax), arguments)
+    workshop = Workshop(Recipe(options.head, arguments["size"], arguments["mean"], options.softmax), arguments["rates"])
 
     choice = None
     if options.head == AUTO:
@@ -120,64 +88,6 @@ def _train(channel, arguments: Dict[str, Any]):
         str(folder), head.kind, arguments["extractor"], len(head.classes), len(material.ids), evaluation.accuracy
     )
     return tuple(finished), baseline
-
-
-class Workshop:
-    """Makes heads by one recipe, which choosing and searching may better."""
-
-    def __init__(self, recipe: Recipe, arguments: Dict[str, Any]):
-        self.recipe, self._rates = recipe, arguments["rates"]
-
-    def choose(self, material: Material, seed: int, on_progress) -> Choice:
-        """Let cross-validation pick the kind of head."""
-        choice = choose_head(
-            self.recipe, material.embeddings, material.labels, material.groups, seed=seed, on_progress=on_progress
-        )
-        self.recipe = self.recipe._replace(kind=choice.kind)
-        return choice
-
-    def search(self, material: Material, options: TrainOptions, on_progress) -> None:
-        """Take the best options for a softmax head that are found in time."""
-        started = time.monotonic()
-
-        def report(_) -> None:
-            on_progress(min(1.0, (time.monotonic() - started) / options.search_seconds))
-
-        trials = search_options(
-            self.recipe,
-            material.embeddings,
-            material.labels,
-            options.search_seconds,
-            material.groups,
-            options.seed,
-            on_trial=report,
-        )
-        self.recipe = self.recipe._replace(softmax=trials[0].options)
-
-    def make(self, material: Material, on_epoch=None) -> CalibratedHead:
-        """The calibrated head of some examples."""
-        return make_calibrated(
-            self.recipe, material.embeddings, material.labels, material.groups, *self._rates, on_epoch
-        )
-
-    def findings(self, material: Material, made: CalibratedHead, history: History) -> List[Dict[str, Any]]:
-        """What is worth knowing about the examples and the training, with ids for the examples concerned."""
-        embeddings, labels, found = material.embeddings, material.labels, []
-        softmax = self.recipe.kind == SoftmaxHead.kind
-        if softmax:
-            found += examine_training(self.recipe, embeddings, labels)
-            found += examine_history(history.epochs, self.recipe.softmax, len(set(labels)))
-            # A softmax head can't leave an example out; the discriminant, about as accurate, can.
-            made = make_calibrated(self.recipe._replace(kind=LinearDiscriminantHead.kind), embeddings, labels)
-        if labels:
-            found += examine_examples(made.head, embeddings, labels)
-        more = expect_from_more(self.recipe, embeddings, labels) if len(labels) <= _MOST_TO_FORECAST else None
-        found += [more] if more is not None else []
-        # Classes are numbers here; their names of the day are put into the text when it is asked for.
-        return [
-            dict(one.as_dict(), text=one.template, examples=[material.ids[index] for index in one.examples])
-            for one in found
-        ]
 
 
 def _read_material(data_folder: Path, extractor: str, size: int) -> Material:
