@@ -1,6 +1,9 @@
 """A head behind its extractor in one .tflite file, tried before it counts as written."""
 
-from typing import Any, Dict, Optional, Sequence
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -10,7 +13,7 @@ from coral_learn.heads.base import softmax
 from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
 from coral_learn.runtime.base import TensorSpec
 from coral_learn.runtime.tflite import CPU_ORDER, TfliteRuntime, find_library, load_interpreter
-from coral_learn.tflite_file import Layer, TfliteModel, append_layer, begin_at
+from coral_learn.tflite_file import Layer, TfliteModel, append_layer, begin_at, read_head, read_labels
 
 _TRIALS = 100
 # A float tail is exact but for rounding, which grows with the size of the logits; an int8 one gives the
@@ -30,6 +33,41 @@ def layer_of(head: Head) -> Layer:
     scale, pipeline = head.calibration.scale, head.pipeline
     weights, biases = np.asarray(head.weights) * scale, np.asarray(head.biases) * scale
     return Layer(weights.astype(np.float32), biases.astype(np.float32), pipeline.mean, pipeline.power)
+
+
+def describe(head: Head) -> Dict[str, Any]:
+    """What head.json says of a head: its kind, its classes, and how its scores came to be."""
+    scale, threshold = head.calibration
+    return {
+        "head": head.kind,
+        "classes": len(head.classes),
+        "scale": scale,
+        "none_of_these_below": threshold if np.isfinite(threshold) else None,
+        "centred": head.pipeline.mean is not None,
+        "power": head.pipeline.power,
+    }
+
+
+def save_model(path, model: bytes) -> List[Path]:
+    """Write a model, and what it holds as text beside it: NAME.labels.txt and NAME.head.json. Returns the files.
+
+    Each file is there whole or not at all, the model last. Raises `ModelFormatError` for what is no
+    model, `OSError` where nothing can be written.
+    """
+    target, files = Path(str(path)), []
+    labels, head = read_labels(model), read_head(model)
+    if labels is not None:
+        files.append((target.with_suffix(".labels.txt"), "".join(label + "\n" for label in labels).encode("utf-8")))
+    if head is not None:
+        files.append((target.with_suffix(".head.json"), json.dumps(head, indent=2, sort_keys=True).encode("utf-8")))
+    for file, content in [*files, (target, model)]:
+        unfinished = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+        with open(str(unfinished), "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(file)
+    return [target, *(file for file, _ in files)]
 
 
 def write_layer(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from coral_learn import ImprintingHead, NeighboursHead, Recipe, SoftmaxOptions, calibrate, make_calibrated
 from coral_learn.errors import ClassNameInvalid, EmbeddingMismatch, ModelFormatError, OptionError
-from coral_learn.export import apply_layer, layer_of, write_layer
+from coral_learn.export import apply_layer, describe, layer_of, save_model, write_layer
 from coral_learn.heads import Calibration, SoftmaxHead
 from coral_learn.heads.base import softmax
 from coral_learn.runtime.cpu import CpuRuntime
@@ -375,3 +375,20 @@ def test_softmax_heads_of_several_powers(tiny, load):
 
         assert layer_of(head).power == power
         assert runtime.output.shape == (1, 3)
+
+
+def test_saved_with_its_texts_beside_it(tiny, tmp_path):
+    """Labels and the head's description are inside the file, and beside it as text; nothing else is left behind."""
+    head = made("lda")
+    written = write_layer(tiny, layer_of(head), list(NAMES), head=describe(head))
+    files = save_model(tmp_path / "things.tflite", written)
+
+    assert [file.name for file in files] == ["things.tflite", "things.labels.txt", "things.head.json"]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    assert files[0].read_bytes() == written
+    assert files[1].read_text(encoding="utf-8").splitlines() == list(NAMES)
+    described = json.loads(files[2].read_text(encoding="utf-8"))
+    assert (described["head"], described["classes"], described["power"]) == ("lda", 3, 0.75)
+    assert described["none_of_these_below"] is None or described["none_of_these_below"] < 10
+
+    assert [file.name for file in save_model(tmp_path / "bare.tflite", tiny)] == ["bare.tflite"]
