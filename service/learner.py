@@ -7,6 +7,7 @@ by number, so renaming one costs nothing; a pre-trained class i has the number -
 
 import logging
 import threading
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
@@ -15,7 +16,7 @@ import numpy as np
 
 from coral_learn.classifier import Prediction, rank
 from coral_learn.extractor import ExtractorInfo
-from coral_learn.heads import Head, IncrementalHead, load_head
+from coral_learn.heads import Head, IncrementalHead
 from coral_learn.manifest import Manifest
 from coral_learn.training import INCREMENTAL, choose_classes
 from service.errors import Conflict, ExtractorUnavailable, Refused, StoreError
@@ -347,7 +348,7 @@ class Learner:
             if self.extractor is None:
                 return None
             with self._heads:
-                live, copy, revision = self._live, load_head(self._live.state()), self._revision
+                live, copy, revision = self._live, deepcopy(self._live), self._revision
             labels = [label for _, label in self._store.examples.labels() if label in copy.counts]
             chosen = sorted({labels[index] for index in choose_classes(labels)})
             sample = [one for label in chosen for one in self._store.examples.learnt_of(self.extractor.digest, label)]

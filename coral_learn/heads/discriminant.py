@@ -24,7 +24,7 @@ from coral_learn.heads.sums import ClassSums
 # How many examples the shrinkage counts for. Chosen together with `power` by accuracy on three sets
 # of photographs with two extractors, at 2 to 20 examples a class; flat from 0.3 to 1.
 RIDGE = 0.6
-# Beyond this many new examples at once a new factorisation is cheaper than one step for each.
+# Beyond this many examples at once, learnt or forgotten, a new factorisation is cheaper than one step for each.
 _STEPWISE = 32
 _LARGEST_PRIOR = 1e12
 
@@ -105,6 +105,8 @@ class LinearDiscriminantHead(IncrementalHead):
             )
         self._weights = None
         self._scatter.add(directions, -1)
+        if len(directions) > _STEPWISE:
+            self._scatter.forget_inverse()
         for direction in directions:
             count = self.counts[label]
             if count > 1:
