@@ -170,8 +170,11 @@ class Learner:
         """The answer for one embedding. Raises `ExtractorUnavailable` before `adopt`."""
         with self._heads:
             head, model, names = self._answering(), self._model_tag(), self._names
-            scored = [] if not head.classes else list(zip(head.classes, head.scores(embedding)))
-            known = bool(scored) and head.knows(embedding)
+            scored, known, classes = [], False, head.classes
+            if classes:
+                logits, familiarity = head.weigh(embedding)
+                scored = list(zip(classes, head.calibration.scores(logits)))
+                known = head.calibration.accepts(familiarity)
         # Classes deleted since a version was trained have no name and no part in its answer.
         scored = [(names[number], score) for number, score in scored if number in names]
         total = sum(score for _, score in scored)
@@ -349,7 +352,8 @@ class Learner:
                 return None
             with self._heads:
                 live, copy, revision = self._live, deepcopy(self._live), self._revision
-            labels = [label for _, label in self._store.examples.labels() if label in copy.counts]
+            taught = copy.counts
+            labels = [label for _, label in self._store.examples.labels() if label in taught]
             chosen = sorted({labels[index] for index in choose_classes(labels)})
             sample = [one for label in chosen for one in self._store.examples.learnt_of(self.extractor.digest, label)]
         embeddings = np.array([one.embedding for one in sample], np.float32).reshape(len(sample), copy.pipeline.size)

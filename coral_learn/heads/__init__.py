@@ -1,6 +1,6 @@
 """The last layer: from an embedding to a score for each class."""
 
-from coral_learn.heads.base import Calibration, Head, IncrementalHead, LeftOut, load_head
+from coral_learn.heads.base import Calibration, Evidence, Head, IncrementalHead, load_head
 from coral_learn.heads.discriminant import LinearDiscriminantHead
 from coral_learn.heads.imprinting import ImprintingHead
 from coral_learn.heads.neighbours import Neighbour, NeighboursHead
@@ -10,10 +10,10 @@ from coral_learn.heads.softmax import SoftmaxHead
 __all__ = [
     "Calibration",
     "EmbeddingPipeline",
+    "Evidence",
     "Head",
     "ImprintingHead",
     "IncrementalHead",
-    "LeftOut",
     "LinearDiscriminantHead",
     "Neighbour",
     "NeighboursHead",

@@ -23,13 +23,17 @@ class Calibration(NamedTuple):
     scale: float
     threshold: float = -np.inf
 
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """Scores 0..1 that sum to 1 over the last axis."""
+        return softmax(self.scale * logits)
 
-class LeftOut(NamedTuple):
-    """What a head would say of its own examples, had it not been taught them.
+    def accepts(self, familiarity: np.ndarray) -> np.ndarray:
+        """Whether so familiar an embedding is one of the classes at all."""
+        return familiarity >= self.threshold
 
-    logits : (N, C) of each example; minus infinity for its own class where it is the only one of it
-    familiarity : (N,)
-    """
+
+class Evidence(NamedTuple):
+    """What a head finds in embeddings: shapes as of `Head.logits` and `Head.familiarity`."""
 
     logits: np.ndarray
     familiarity: np.ndarray
@@ -83,7 +87,12 @@ class Head(ABC):
 
     def familiarity(self, embeddings: np.ndarray) -> np.ndarray:
         """How much like anything taught an embedding is: a number for (D,), (N,) for (N, D)."""
-        return self.logits(embeddings).max(axis=-1)
+        return self.weigh(embeddings).familiarity
+
+    def weigh(self, embeddings: np.ndarray) -> Evidence:
+        """Logits and familiarity together, for the work of one."""
+        logits = self.logits(embeddings)
+        return Evidence(logits, logits.max(axis=-1))
 
     @abstractmethod
     def state(self) -> State:
@@ -96,7 +105,7 @@ class Head(ABC):
 
     def scores(self, embeddings: np.ndarray) -> np.ndarray:
         """Score of each class, 0..1, summing to 1; shapes and errors as of `logits`."""
-        return softmax(self.calibration.scale * self.logits(embeddings))
+        return self.calibration.scores(self.logits(embeddings))
 
     def predict(self, embedding: np.ndarray):
         """The class with the highest score, though it may be none of them."""
@@ -104,11 +113,12 @@ class Head(ABC):
 
     def decide(self, embedding: np.ndarray):
         """The class with the highest score, or None for an embedding that is none of them."""
-        return self.predict(embedding) if self.knows(embedding) else None
+        logits, familiarity = self.weigh(embedding)
+        return self.classes[int(np.argmax(logits))] if self.calibration.accepts(familiarity) else None
 
     def knows(self, embedding: np.ndarray) -> bool:
         """Whether an embedding is like one of the classes at all."""
-        return bool(self.familiarity(embedding) >= self.calibration.threshold)
+        return bool(self.calibration.accepts(self.familiarity(embedding)))
 
     def adopt_threshold(self, other: "Head") -> None:
         """Take over from a copy of this head where "none of these" begins; scores stay as they are."""
@@ -162,10 +172,11 @@ class IncrementalHead(Head):
         """Make the examples of a class those of another. Raises `ClassUnknown`, `ClassPretrained`."""
 
     @abstractmethod
-    def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> LeftOut:
-        """Exact answers for examples the head has learnt, each as if just this one had not been.
+    def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Evidence:
+        """What the head would find in examples it has learnt, each as if just this one had not been; exact.
 
         embeddings, labels : (N, D) and N; any part of what was learnt. Nothing is trained again.
+        The logit of an example's own class is minus infinity where it is the only one of it.
         """
 
     @abstractmethod
@@ -246,6 +257,15 @@ def check_labels(labels: Sequence[Any], classes: Sequence[Any] = ()) -> List[Any
     """Names as plain ones of one sort, that of the classes already there. Raises `ClassNameInvalid`."""
     known = list(classes[:1]) or [check_label(label, []) for label in labels[:1]]
     return [check_label(label, known) for label in labels]
+
+
+def places_of(labels: Sequence[Any], classes: Sequence[Any]) -> np.ndarray:
+    """The place of each label among the classes, (N,) int64. Raises `ClassUnknown`."""
+    places = {label: place for place, label in enumerate(classes)}
+    for label in labels:
+        if label not in places:
+            raise class_unknown(label, classes)
+    return np.array([places[label] for label in labels], np.int64)
 
 
 def class_array(classes: Sequence[Any]) -> np.ndarray:

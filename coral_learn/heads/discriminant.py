@@ -15,7 +15,16 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import EmbeddingMismatch, OptionError
-from coral_learn.heads.base import IncrementalHead, LeftOut, State, check_label, check_labels, class_array, like_input
+from coral_learn.heads.base import (
+    Evidence,
+    IncrementalHead,
+    State,
+    check_label,
+    check_labels,
+    class_array,
+    like_input,
+    places_of,
+)
 from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.scatter import WithinScatter, rounded
 from coral_learn.heads.state import names, numbers
@@ -92,7 +101,7 @@ class LinearDiscriminantHead(IncrementalHead):
             self._sums.add(directions, labels)
             return
         for direction, label in zip(directions, labels):
-            count = self.counts.get(label, 0)
+            count = self._sums.count(label)
             if count:
                 self._scatter.step(direction - self._sums.mean(label), count / (count + 1))
             self._sums.add(direction[None], [label])
@@ -108,7 +117,7 @@ class LinearDiscriminantHead(IncrementalHead):
         if len(directions) > _STEPWISE:
             self._scatter.forget_inverse()
         for direction in directions:
-            count = self.counts[label]
+            count = self._sums.count(label)
             if count > 1:
                 self._scatter.step(direction - self._sums.mean(label), -count / (count - 1))
             self._sums.take(direction[None], label)
@@ -130,11 +139,11 @@ class LinearDiscriminantHead(IncrementalHead):
         self._must_have_learnt()
         return like_input(rounded(self.pipeline(embeddings)) @ self.weights.T, embeddings)
 
-    def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> LeftOut:
+    def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Evidence:
         self._must_have_learnt()
         directions, labels = self._checked(embeddings, labels, self._sums.classes[:1])
         directions = rounded(directions)
-        own = np.array([self._sums.find(label) for label in labels], np.int64)
+        own = places_of(labels, self._sums.classes)
         counts = self._sums.counts
         logits = np.full((len(own), len(counts)), -np.inf)
         # The shrinkage follows the counts; what is left after taking one away differs by class at most.
@@ -146,13 +155,13 @@ class LinearDiscriminantHead(IncrementalHead):
                 leave = self._leave_class if alone else self._leave_example
                 if len(rows) and len(counts) > alone:
                     logits[rows] = leave(space, directions[rows], own[rows])
-        return LeftOut(logits, logits.max(axis=1, initial=-np.inf))
+        return Evidence(logits, logits.max(axis=1, initial=-np.inf))
 
     def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         self._must_have_learnt()
         directions, labels = self._checked(embeddings, labels, self._sums.classes[:1])
         directions, counts = rounded(directions), self._sums.counts
-        own = np.array([self._sums.find(label) for label in labels], np.int64)
+        own = places_of(labels, self._sums.classes)
         strange = np.full(len(own), -np.inf)
         if len(counts) > 1:
             ridges = {row: _ridge(np.delete(counts, row)) for row in np.unique(own)}

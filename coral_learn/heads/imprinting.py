@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import ClassPretrained, EmbeddingMismatch
-from coral_learn.heads.base import IncrementalHead, LeftOut, State, check_labels, class_array, like_input
+from coral_learn.heads.base import Evidence, IncrementalHead, State, check_labels, class_array, like_input, places_of
 from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
 from coral_learn.heads.state import names, number, numbers
 from coral_learn.heads.sums import STEP, ClassSums
@@ -126,15 +126,19 @@ class ImprintingHead(IncrementalHead):
 
     def logits(self, embeddings: np.ndarray) -> np.ndarray:
         self._must_have_learnt()
-        directions = self.pipeline(embeddings).astype(np.float32)
-        kept = directions @ self._kept_weights.T + (self._kept_biases + self.kept_lead).astype(np.float32)
-        rows = np.concatenate([kept, directions @ self._taught_weights().T], axis=1).astype(np.float64)
-        return like_input(rows, embeddings)
+        return like_input(self._cosines(self.pipeline(embeddings)), embeddings)
 
-    def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> LeftOut:
+    def _cosines(self, directions: np.ndarray) -> np.ndarray:
+        """Logits of (N, D) directions, (N, C) float64."""
+        directions = directions.astype(np.float32)
+        kept = directions @ self._kept_weights.T + (self._kept_biases + self.kept_lead).astype(np.float32)
+        return np.concatenate([kept, directions @ self._taught_weights().T], axis=1).astype(np.float64)
+
+    def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Evidence:
+        self._must_have_learnt()
         directions, labels = self._checked(embeddings, labels, self.classes[:1])
-        logits, rows = self.logits(np.atleast_2d(embeddings)), np.arange(len(labels))
-        taught = np.array([self._sums.find(label) for label in labels], np.int64)
+        logits, rows = self._cosines(directions), np.arange(len(labels))
+        taught = places_of(labels, self._sums.classes)
         # Without x the sum s of its class is s - x, whose length follows from s.s, s.x and x.x.
         sums = self._sums.sums * STEP
         along = np.array([direction @ sums[row] for direction, row in zip(directions, taught)])
@@ -142,12 +146,13 @@ class ImprintingHead(IncrementalHead):
         left = np.maximum((sums * sums).sum(axis=1)[taught] - 2 * along + length, _TINY)
         alone = self._sums.counts[taught] == 1
         logits[rows, taught + len(self._kept)] = np.where(alone, -np.inf, (along - length) / np.sqrt(left))
-        return LeftOut(logits, logits.max(axis=1))
+        return Evidence(logits, logits.max(axis=1))
 
     def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
-        _, labels = self._checked(embeddings, labels, self.classes[:1])
-        logits = self.logits(np.atleast_2d(embeddings))
-        logits[np.arange(len(labels)), [len(self._kept) + self._sums.find(label) for label in labels]] = -np.inf
+        self._must_have_learnt()
+        directions, labels = self._checked(embeddings, labels, self.classes[:1])
+        logits = self._cosines(directions)
+        logits[np.arange(len(labels)), len(self._kept) + places_of(labels, self._sums.classes)] = -np.inf
         return logits.max(axis=1)
 
     def state(self) -> State:

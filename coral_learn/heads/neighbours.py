@@ -7,14 +7,15 @@ import numpy as np
 
 from coral_learn.errors import ExampleUnknown, OptionError
 from coral_learn.heads.base import (
+    Evidence,
     IncrementalHead,
-    LeftOut,
     State,
     check_label,
     class_array,
     class_taken,
     class_unknown,
     like_input,
+    places_of,
 )
 from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.state import names, number, numbers
@@ -111,15 +112,14 @@ class NeighboursHead(IncrementalHead):
         self._index = None
 
     def logits(self, embeddings: np.ndarray) -> np.ndarray:
-        self._must_have_learnt()
-        directions = self.pipeline(embeddings)
-        return like_input(self._vote(self._similarities(directions)), embeddings)
+        return self.weigh(embeddings).logits
 
-    def familiarity(self, embeddings: np.ndarray) -> np.ndarray:
-        """Cosine to the nearest example of all."""
+    def weigh(self, embeddings: np.ndarray) -> Evidence:
+        """Familiarity is the cosine to the nearest example of all."""
         self._must_have_learnt()
-        highest = self._similarities(self.pipeline(embeddings)).max(axis=1)
-        return like_input(highest.astype(np.float64), embeddings)
+        similarities = self._similarities(self.pipeline(embeddings))
+        highest = similarities.max(axis=1).astype(np.float64)
+        return Evidence(like_input(self._vote(similarities), embeddings), like_input(highest, embeddings))
 
     def nearest(self, embedding: np.ndarray, count: int) -> List[Neighbour]:
         """The examples most like an embedding (D,), nearest first."""
@@ -127,7 +127,7 @@ class NeighboursHead(IncrementalHead):
         order = self._nearest(similarities, count)
         return [Neighbour(self._labels[index], float(similarities[index])) for index in order]
 
-    def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> LeftOut:
+    def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Evidence:
         similarities, own, same = self._compared(embeddings, labels)
         rows = np.arange(len(own))
         # An example's nearest of its own class is itself.
@@ -136,7 +136,7 @@ class NeighboursHead(IncrementalHead):
         logits = self._vote(similarities)
         alone = same.sum(axis=1) == 1
         logits[rows[alone], own[alone]] = -np.inf
-        return LeftOut(logits, similarities.max(axis=1).astype(np.float64))
+        return Evidence(logits, similarities.max(axis=1).astype(np.float64))
 
     def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         similarities, _, same = self._compared(embeddings, labels)
@@ -147,11 +147,7 @@ class NeighboursHead(IncrementalHead):
         self._must_have_learnt()
         directions, labels = self._checked(embeddings, labels, self._labels[:1])
         classes, of_examples = self._indexed()
-        places = {label: place for place, label in enumerate(classes)}
-        for label in labels:
-            if label not in places:
-                raise class_unknown(label, classes)
-        own = np.array([places[label] for label in labels], np.int64)
+        own = places_of(labels, classes)
         return self._similarities(directions), own, of_examples[None, :] == own[:, None]
 
     def state(self) -> State:
@@ -201,8 +197,7 @@ class NeighboursHead(IncrementalHead):
     def _indexed(self) -> _Index:
         if self._index is None:
             classes = sorted(set(self._labels))
-            places = {label: place for place, label in enumerate(classes)}
-            self._index = _Index(classes, np.array([places[label] for label in self._labels], np.int64))
+            self._index = _Index(classes, places_of(self._labels, classes))
         return self._index
 
     def _similarities(self, directions: np.ndarray) -> np.ndarray:

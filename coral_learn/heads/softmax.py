@@ -5,7 +5,7 @@ from typing import Any, List, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import HeadStateError
-from coral_learn.heads.base import Head, State, class_array, like_input
+from coral_learn.heads.base import Evidence, Head, State, class_array, like_input
 from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
 from coral_learn.heads.state import names, numbers
 
@@ -64,17 +64,16 @@ class SoftmaxHead(Head):
         return self._biases.copy()
 
     def logits(self, embeddings: np.ndarray) -> np.ndarray:
-        self._must_have_learnt()
-        directions = self.pipeline(embeddings).astype(np.float32)
-        return like_input((directions @ self._weights.T + self._biases).astype(np.float64), embeddings)
+        return self.weigh(embeddings).logits
 
-    def familiarity(self, embeddings: np.ndarray) -> np.ndarray:
-        """The highest cosine to the mean of a class; infinity where the means are not known."""
+    def weigh(self, embeddings: np.ndarray) -> Evidence:
+        """Familiarity is the highest cosine to the mean of a class; infinity where the means are not known."""
         self._must_have_learnt()
         directions = self.pipeline(embeddings).astype(np.float32)
-        if self._means is None:
-            return like_input(np.full(len(directions), np.inf), embeddings)
-        return like_input((directions @ self._means.T).astype(np.float64).max(axis=1), embeddings)
+        logits, familiarity = directions @ self._weights.T + self._biases, np.full(len(directions), np.inf)
+        if self._means is not None:
+            familiarity = (directions @ self._means.T).astype(np.float64).max(axis=1)
+        return Evidence(like_input(logits.astype(np.float64), embeddings), like_input(familiarity, embeddings))
 
     def state(self) -> State:
         state = self._common_state()

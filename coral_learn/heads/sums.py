@@ -6,7 +6,7 @@ from typing import Any, List, Sequence
 import numpy as np
 
 from coral_learn.errors import EmbeddingMismatch
-from coral_learn.heads.base import check_label, class_array, class_taken, class_unknown
+from coral_learn.heads.base import check_label, class_array, class_taken, class_unknown, places_of
 from coral_learn.heads.state import State, names, numbers
 
 # Sums are kept in steps of 2**-40 as whole numbers: adding and taking away is exact in any order,
@@ -36,6 +36,10 @@ class ClassSums:
         row = self.find(label)
         return self.sums[row] * STEP / self.counts[row]
 
+    def count(self, label) -> int:
+        """Examples of a class, 0 for one that isn't there."""
+        return int(self.counts[self.find(label)]) if label in self.classes else 0
+
     def find(self, label) -> int:
         """The row of a class. Raises `ClassUnknown`."""
         label = check_label(label, self.classes)
@@ -47,8 +51,7 @@ class ClassSums:
     def add(self, directions: np.ndarray, labels: Sequence[Any]) -> None:
         """Add (N, D) directions to the classes of N checked labels."""
         self._make_room(labels)
-        places = {label: row for row, label in enumerate(self.classes)}
-        steps, rows = to_steps(directions), np.array([places[label] for label in labels], np.int64)
+        steps, rows = to_steps(directions), places_of(labels, self.classes)
         for row in np.unique(rows):
             self.sums[row] += steps[rows == row].sum(axis=0)
         self.counts += np.bincount(rows, minlength=len(self.classes))
@@ -111,8 +114,7 @@ class ClassSums:
         classes = sorted(set(self.classes) | set(labels))
         if len(classes) == len(self.classes):
             return
-        places = {label: row for row, label in enumerate(classes)}
-        old = [places[label] for label in self.classes]
+        old = places_of(self.classes, classes)
         counts, sums = np.zeros(len(classes), np.int64), np.zeros((len(classes), self.size), np.int64)
         counts[old], sums[old] = self.counts, self.sums
         self.classes, self.counts, self.sums = classes, counts, sums

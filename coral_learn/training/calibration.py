@@ -13,7 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import OptionError
-from coral_learn.heads.base import Calibration, IncrementalHead, LeftOut
+from coral_learn.heads.base import Calibration, Evidence, IncrementalHead, places_of
 from coral_learn.heads.imprinting import ImprintingHead
 from coral_learn.heads.softmax import SoftmaxHead
 
@@ -72,7 +72,7 @@ def calibrate(
     if isinstance(head, ImprintingHead) and head.kept:
         _give_lead(head, embeddings, labels)
     left_out, strange = head.leave_one_out(embeddings, labels), head.as_strangers(embeddings, labels)
-    own = own_places(head.classes, labels)
+    own = places_of(labels, head.classes)
     result = _calibration(left_out, own, strange, head.scale, false_accept_rate, most_refused)
     head.calibration = result.calibration
     return result
@@ -98,7 +98,7 @@ def calibrate_softmax(
     if len(labels):
         means.learn_many(embeddings, labels)
     found = calibrate(means, embeddings, labels, false_accept_rate, most_refused)
-    own, scale = own_places(head.classes, held_out_labels), head.scale
+    own, scale = places_of(held_out_labels, head.classes), head.scale
     if len(own):
         scale = _fit_scale(np.asarray(held_out_logits, np.float64), own, scale)
     head.calibration = Calibration(scale, found.calibration.threshold)
@@ -118,12 +118,6 @@ def choose_classes(labels: Sequence[Any]) -> List[int]:
     return sorted(chosen)
 
 
-def own_places(classes: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
-    """The place of each label among the classes, (N,)."""
-    places = {label: place for place, label in enumerate(classes)}
-    return np.array([places[label] for label in labels], np.int64)
-
-
 def check_rate(rate: float) -> None:
     """Raise `OptionError` for a false-accept rate that is none."""
     if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 < rate <= 1:
@@ -131,7 +125,7 @@ def check_rate(rate: float) -> None:
 
 
 def _calibration(
-    left_out: LeftOut, own: np.ndarray, strange: np.ndarray, scale: float, rate: float, most_refused: float
+    left_out: Evidence, own: np.ndarray, strange: np.ndarray, scale: float, rate: float, most_refused: float
 ) -> Calibrated:
     """A calibration from answers to examples that were not learnt, and from strangers' familiarities."""
     fair = np.isfinite(left_out.logits[np.arange(len(own)), own])
@@ -185,7 +179,7 @@ def _give_lead(head: ImprintingHead, embeddings: np.ndarray, labels: Sequence[An
     head.kept_lead = 0.0
     left_out, kept = head.leave_one_out(embeddings, labels), len(head.kept)
     gaps = left_out.logits[:, kept:].max(axis=1) - left_out.logits[:, :kept].max(axis=1)
-    gaps = np.sort(gaps[np.isfinite(left_out.logits[np.arange(len(labels)), own_places(head.classes, labels)])])
+    gaps = np.sort(gaps[np.isfinite(left_out.logits[np.arange(len(labels)), places_of(labels, head.classes)])])
     allowed = int(_LOST_TO_KEPT * (len(gaps) + 1))
     if allowed:
         head.kept_lead = max(0.0, float(gaps[allowed - 1]))

@@ -5,8 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import EmbeddingMismatch, TooFewExamples
-from coral_learn.heads.base import Head, IncrementalHead, check_labels, softmax
-from coral_learn.training.calibration import own_places
+from coral_learn.heads.base import Evidence, Head, IncrementalHead, check_labels, places_of
 
 _BINS = 10
 _ROWS_AT_ONCE = 1000
@@ -65,8 +64,7 @@ def evaluate_left_out(head: IncrementalHead, embeddings: np.ndarray, labels: Seq
     parts = []
     for start in range(0, len(labels), _ROWS_AT_ONCE):
         some = slice(start, start + _ROWS_AT_ONCE)
-        left_out = head.leave_one_out(np.asarray(embeddings)[some], labels[some])
-        parts.append(Answers.of(head, left_out.logits, left_out.familiarity))
+        parts.append(Answers.of(head, head.leave_one_out(np.asarray(embeddings)[some], labels[some])))
     return judge(parts, labels)
 
 
@@ -80,15 +78,17 @@ class Answers(NamedTuple):
     @classmethod
     def to(cls, head: Head, embeddings: np.ndarray) -> "Answers":
         """A head's answers to (N, D) embeddings."""
-        return cls.of(head, head.logits(embeddings), np.atleast_1d(head.familiarity(embeddings)))
+        return cls.of(head, head.weigh(embeddings))
 
     @classmethod
-    def of(cls, head: Head, logits: np.ndarray, familiarity: np.ndarray) -> "Answers":
+    def of(cls, head: Head, evidence: Evidence) -> "Answers":
+        """The answers that follow from what a head found in N embeddings."""
+        logits, familiarity = evidence
         answered = np.isfinite(logits).any(axis=1)
         best = np.where(np.isfinite(logits), logits, -1e30)
         given = [head.classes[place] if any_ else None for place, any_ in zip(best.argmax(axis=1), answered)]
-        scores = softmax(head.calibration.scale * best).max(axis=1)
-        return cls(given, np.where(answered, scores, 0.0), familiarity < head.calibration.threshold)
+        scores = head.calibration.scores(best).max(axis=1)
+        return cls(given, np.where(answered, scores, 0.0), ~head.calibration.accepts(familiarity))
 
 
 def judge(parts: Sequence[Answers], labels: Sequence[Any]) -> Evaluation:
@@ -100,7 +100,7 @@ def judge(parts: Sequence[Answers], labels: Sequence[Any]) -> Evaluation:
     answers = sorted(set(labels) | {label for label in given if label is not None})
     # The only example of all has no answer at all; it stands as an answer of its own.
     answers += [None] if None in given else []
-    rows, columns = own_places(classes, labels), own_places(answers, given)
+    rows, columns = places_of(labels, classes), places_of(given, answers)
     confusion = np.zeros((len(classes), len(answers)), int)
     np.add.at(confusion, (rows, columns), 1)
     right = np.array([one == label for one, label in zip(given, labels)])

@@ -5,7 +5,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from coral_learn.errors import TooFewExamples, TrainingDiverged, TrainingStopped
-from coral_learn.heads.base import check_labels, softmax
+from coral_learn.heads.base import check_labels, places_of, softmax
 from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.softmax import SoftmaxHead
 from coral_learn.training.options import OPTIMIZERS, SoftmaxOptions
@@ -95,20 +95,17 @@ class Batches(NamedTuple):
     @classmethod
     def of(cls, pipeline: EmbeddingPipeline, embeddings: np.ndarray, labels: Sequence[Any], classes: List[Any]):
         """Embeddings (N, D) and N labels, all of them among the classes. Raises `TooFewExamples`."""
-        places = {label: place for place, label in enumerate(classes)}
-        strangers = [label for label in labels if label not in places]
+        strangers = sorted(set(labels) - set(classes))
         if strangers:
             raise TooFewExamples(f"no examples to train on of the held-out class {strangers[0]!r}")
         if len(embeddings) != len(labels):
             raise TooFewExamples(f"{len(embeddings)} embeddings with {len(labels)} labels")
-        spread, inputs = (
-            np.float32(_DEVIATION * np.sqrt(pipeline.size)),
-            np.empty((len(labels), pipeline.size), np.float32),
-        )
+        spread = np.float32(_DEVIATION * np.sqrt(pipeline.size))
+        inputs = np.empty((len(labels), pipeline.size), np.float32)
         for start in range(0, len(labels), _ROWS_AT_ONCE):
             inputs[start : start + _ROWS_AT_ONCE] = pipeline(embeddings[start : start + _ROWS_AT_ONCE])
         inputs *= spread
-        return cls(inputs, np.array([places[label] for label in labels], np.int64), spread)
+        return cls(inputs, places_of(labels, classes), spread)
 
     def class_means(self, classes: int) -> np.ndarray:
         """(C, D) mean direction of each class, of length 1."""

@@ -5,8 +5,8 @@ from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
-from coral_learn.heads.base import IncrementalHead, softmax
-from coral_learn.training.calibration import choose_classes, own_places
+from coral_learn.heads.base import IncrementalHead, places_of
+from coral_learn.training.calibration import choose_classes
 from coral_learn.training.doctor.finding import ADVICE, WARNING, Finding
 from coral_learn.training.recipe import Recipe
 from coral_learn.training.split import folds
@@ -61,11 +61,11 @@ def _counts(labels: Sequence[Any]) -> List[Finding]:
 
 def _left_out_scores(head: IncrementalHead, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
     """Scores of each example as if it had not been learnt, (N, C)."""
-    return softmax(head.calibration.scale * head.leave_one_out(embeddings, labels).logits)
+    return head.calibration.scores(head.leave_one_out(embeddings, labels).logits)
 
 
 def _overlaps(classes: List[Any], labels: Sequence[Any], scores: np.ndarray) -> List[Finding]:
-    own, given = own_places(classes, labels), scores.argmax(axis=1)
+    own, given = places_of(labels, classes), scores.argmax(axis=1)
     confused = np.zeros((len(classes), len(classes)), int)
     np.add.at(confused, (own, given), 1)
     sizes, findings = np.maximum(confused.sum(axis=1), 1), []
@@ -82,7 +82,7 @@ def _overlaps(classes: List[Any], labels: Sequence[Any], scores: np.ndarray) -> 
 
 
 def _wrong_labels(classes: List[Any], labels: Sequence[Any], scores: np.ndarray, chosen: List[int]) -> List[Finding]:
-    own, given = own_places(classes, labels), scores.argmax(axis=1)
+    own, given = places_of(labels, classes), scores.argmax(axis=1)
     alone = Counter(labels)
     sure = scores.max(axis=1) >= _SURELY_OTHER
     findings = []
