@@ -1,7 +1,7 @@
 """Embeddings of pictures and of their variations, computed once."""
 
 import hashlib
-import os
+import io
 from pathlib import Path
 from typing import Optional
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from coral_learn.augment import Augmentation
 from coral_learn.extractor import Extractor
+from coral_learn.whole_file import write_bytes
 
 
 class EmbeddingCache:
@@ -54,7 +55,6 @@ class EmbeddingCache:
             self._known[key] = embeddings
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self._folder / f"{key}.{os.getpid()}.tmp"
-        with open(str(unfinished), "wb") as file:
-            np.save(file, embeddings)
-        unfinished.replace(self._folder / f"{key}.npy")
+        content = io.BytesIO()
+        np.save(content, embeddings)
+        write_bytes(self._folder / f"{key}.npy", content.getvalue())

@@ -1,7 +1,6 @@
 """A head behind its extractor in one .tflite file, tried before it counts as written."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -14,6 +13,7 @@ from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
 from coral_learn.runtime.base import TensorSpec
 from coral_learn.runtime.tflite import CPU_ORDER, TfliteRuntime, find_library, load_interpreter
 from coral_learn.tflite_file import Layer, TfliteModel, append_layer, begin_at, read_head, read_labels
+from coral_learn.whole_file import write_bytes
 
 _TRIALS = 100
 # A float tail is exact but for rounding, which grows with the size of the logits; an int8 one gives the
@@ -61,12 +61,7 @@ def save_model(path, model: bytes) -> List[Path]:
     if head is not None:
         files.append((target.with_suffix(".head.json"), json.dumps(head, indent=2, sort_keys=True).encode("utf-8")))
     for file, content in [*files, (target, model)]:
-        unfinished = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-        with open(str(unfinished), "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(file)
+        write_bytes(file, content)
     return [target, *(file for file, _ in files)]
 
 

@@ -50,6 +50,21 @@ def shared_data():
 
 
 @pytest.fixture(scope="session")
+def coral_models(shared_data):
+    """The folder of models and pictures that Coral publishes."""
+    folder = shared_data / "coral"
+    if not folder.is_dir():
+        pytest.skip("Coral's models are not there: ../shared/data/coral is absent")
+    return folder
+
+
+@pytest.fixture
+def mobilenet(coral_models):
+    """Coral's MobileNet v1 0.25, a whole classifier, uint8, 1001 classes, with labels inside."""
+    return coral_models / "mobilenet_v1_0.25_128_quant.tflite"
+
+
+@pytest.fixture(scope="session")
 def data():
     """The folder of the tests' own files, see tests/data/build_tiny.py."""
     return TESTS / "data"

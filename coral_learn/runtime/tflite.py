@@ -7,9 +7,9 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from coral_learn.errors import InvokeFailed, ModelFormatError, RuntimeMissing
-from coral_learn.model_file import read_bytes
 from coral_learn.runtime.base import Runtime, TensorSpec
 from coral_learn.versions import package_version
+from coral_learn.whole_file import read_bytes
 
 # On x86 the successor answers 14 times faster with an int8 model, so it comes first on a CPU.
 CPU_ORDER = ("ai_edge_litert", "tflite_runtime")

@@ -5,12 +5,12 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 
 from coral_learn.errors import ModelFormatError
-from coral_learn.model_file import read_bytes
 from coral_learn.tflite_file.archive import archive_start, read_archive
 from coral_learn.tflite_file.flatbuffer import FlatBuffer, Ref
 from coral_learn.tflite_file.schema import MODEL, MODEL_IDENTIFIER
 from coral_learn.tflite_file.subgraph import Limit, Operator, Parts, Subgraph, read_codes, read_subgraph
 from coral_learn.tflite_file.tensor import Tensor
+from coral_learn.whole_file import read_bytes
 
 _VERSION = 3
 

@@ -1,12 +1,13 @@
 """Which kind of head suits these examples."""
 
 from collections import Counter
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from itertools import count
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from coral_learn.errors import OptionError, TooFewExamples
-from coral_learn.heads import ImprintingHead, LinearDiscriminantHead, SoftmaxHead
+from coral_learn.heads import ImprintingHead, LinearDiscriminantHead, NeighboursHead, SoftmaxHead
 from coral_learn.training.evaluation import Evaluation
 from coral_learn.training.recipe import KINDS, Recipe
 from coral_learn.training.split import folds
@@ -15,7 +16,7 @@ from coral_learn.training.validation import cross_validate
 _FOLDS = 5
 # Heads this close to the best, in standard errors, are as good; the one that keeps learning is chosen.
 _AS_GOOD = 1.0
-_PREFERENCE = (LinearDiscriminantHead.kind, ImprintingHead.kind, "knn", SoftmaxHead.kind)
+_PREFERENCE = (LinearDiscriminantHead.kind, ImprintingHead.kind, NeighboursHead.kind, SoftmaxHead.kind)
 _FEW = 5
 
 
@@ -64,13 +65,12 @@ def choose_head(
         chosen = next((kind for kind in _PREFERENCE if kind in kinds), _PREFERENCE[0])
         return Choice(chosen, {}, 0, f"there is {what}, so nothing could be measured; {_rule(chosen)}")
     tried: Dict[str, Evaluation] = {}
+    done = count(1)
 
     def count_fold() -> None:
-        done.append(1)
         if on_progress is not None:
-            on_progress(len(done) / (len(kinds) * len(splits)))
+            on_progress(next(done) / (len(kinds) * len(splits)))
 
-    done: List[int] = []
     for kind in kinds:
         recipe = recipe._replace(kind=kind)
         tried[kind] = cross_validate(recipe, embeddings, labels, splits, should_stop, count_fold)

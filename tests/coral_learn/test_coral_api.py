@@ -105,11 +105,9 @@ def test_plain_extractors(data, name, keep):
 
 
 @pytest.mark.parametrize("suffix", ["", "_edgetpu"])
-def test_corals_own_extractors(shared_data, put, suffix):
+def test_corals_own_extractors(coral_models, put, suffix):
     """The extractors that Coral publishes are taught, plain and compiled, and keep what they were."""
-    path = shared_data / "coral" / f"mobilenet_v1_1.0_224_quant_embedding_extractor{suffix}.tflite"
-    if not path.exists():
-        pytest.skip("Coral's models are not there: ../shared/data/coral is absent")
+    path = coral_models / f"mobilenet_v1_1.0_224_quant_embedding_extractor{suffix}.tflite"
     written = taught(ImprintingEngine(path)).serialize_model()
     before, after = TfliteModel.read(path), TfliteModel(written)
 
@@ -627,15 +625,12 @@ def test_a_script_as_corals(data, put, make_picture, model):
     assert answers == [name for name in names for _ in (7, 8)]
 
 
-def test_corals_pictures(shared_data):
+def test_corals_pictures(coral_models):
     """Coral's own test: a cat, a dog and hot dogs are learnt from a picture or two and recognised."""
-    folder = shared_data / "coral"
-    path = folder / "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite"
-    if not path.exists() or not (folder / "imprinting").is_dir():
-        pytest.skip("Coral's model and pictures are not there: ../shared/data/coral is absent")
+    path = coral_models / "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite"
 
     def picture(name):
-        with Image.open(str(folder / "imprinting" / f"{name}.png")) as file:
+        with Image.open(str(coral_models / "imprinting" / f"{name}.png")) as file:
             return np.asarray(file.convert("RGB"))
 
     engine = ImprintingEngine(str(path))

@@ -38,12 +38,9 @@ def load(tmp_path):
 
 
 @pytest.fixture
-def mobilenet(shared_data):
-    """Coral's MobileNet v1 0.25, uint8, 1001 classes, with labels inside."""
-    path = shared_data / "coral" / "mobilenet_v1_0.25_128_quant.tflite"
-    if not path.exists():
-        pytest.skip("Coral's models are not there: ../shared/data/coral is absent")
-    return path.read_bytes()
+def mobilenet_bytes(mobilenet):
+    """The bytes of Coral's classifier."""
+    return mobilenet.read_bytes()
 
 
 def smooth_pictures(shape, count, seed=0):
@@ -79,10 +76,10 @@ def compare(model, layer, classifier, extractor, pictures):
     return np.mean(same), worst
 
 
-def test_cut_mobilenet(mobilenet, load):
+def test_cut_mobilenet(mobilenet_bytes, load):
     """What is cut off a uint8 classifier gives, put behind what is left, the classifier's own answers."""
-    model, extractor = TfliteModel(mobilenet), cut(mobilenet)
-    layer, classifier, runtime = find_last_layer(model), load(mobilenet), load(extractor)
+    model, extractor = TfliteModel(mobilenet_bytes), cut(mobilenet_bytes)
+    layer, classifier, runtime = find_last_layer(model), load(mobilenet_bytes), load(extractor)
     same, worst = compare(model, layer, classifier, runtime, smooth_pictures(classifier.input.shape, 50))
 
     assert layer.weights.shape == (1001, 256)
@@ -92,21 +89,21 @@ def test_cut_mobilenet(mobilenet, load):
     assert worst < 3
 
 
-def test_labels_go_with_the_layer(mobilenet):
+def test_labels_go_with_the_layer(mobilenet_bytes):
     """A model's labels are read from inside it, and gone with the layer they are for; its weights leave the file."""
-    extractor = cut(mobilenet)
+    extractor = cut(mobilenet_bytes)
 
-    assert len(read_labels(mobilenet)) == 1001
-    assert read_labels(mobilenet)[:2] == ["background", "tench, Tinca tinca"]
+    assert len(read_labels(mobilenet_bytes)) == 1001
+    assert read_labels(mobilenet_bytes)[:2] == ["background", "tench, Tinca tinca"]
     assert read_labels(extractor) is None
     assert TfliteModel(extractor).associated_files() == {}
-    assert len(extractor) < len(mobilenet) - 1001 * 256
+    assert len(extractor) < len(mobilenet_bytes) - 1001 * 256
 
 
-def test_put_back(mobilenet, load):
+def test_put_back(mobilenet_bytes, load):
     """The layer that was cut off can be appended again, and found again exactly."""
-    layer, extractor = find_last_layer(TfliteModel(mobilenet)), cut(mobilenet)
-    labels = read_labels(mobilenet)
+    layer, extractor = find_last_layer(TfliteModel(mobilenet_bytes)), cut(mobilenet_bytes)
+    labels = read_labels(mobilenet_bytes)
     whole = append_layer(extractor, Layer(layer.weights, layer.biases, normalize=False), labels)
     again = find_last_layer(TfliteModel(whole))
 

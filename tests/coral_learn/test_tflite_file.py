@@ -169,9 +169,9 @@ def test_missing_file(tmp_path):
             TfliteModel.read(path)
 
 
-def test_compiled_models(shared_data):
+def test_compiled_models(coral_models):
     """A model compiled for the Edge TPU is one operator with a name of its own."""
-    path = shared_data / "coral" / "mobilenet_v1_1.0_224_quant_embedding_extractor_edgetpu.tflite"
+    path = coral_models / "mobilenet_v1_1.0_224_quant_embedding_extractor_edgetpu.tflite"
     model = TfliteModel.read(path)
 
     assert [operator.code for operator in model.operators] == ["edgetpu-custom-op"]
@@ -293,9 +293,9 @@ def test_operator_codes_are_reused():
     assert len(set(numbers)) == len(numbers)
 
 
-def test_append_to_compiled_models(shared_data):
+def test_append_to_compiled_models(coral_models):
     """A model compiled for the Edge TPU stays what it is; the layer's operators come behind it."""
-    path = shared_data / "coral" / "mobilenet_v1_1.0_224_quant_embedding_extractor_edgetpu.tflite"
+    path = coral_models / "mobilenet_v1_1.0_224_quant_embedding_extractor_edgetpu.tflite"
     layer = random_layer(1024)
     model = append_layer(path.read_bytes(), layer, names(layer))
     codes = [operator.code for operator in TfliteModel(model).operators]
@@ -404,9 +404,9 @@ def test_labels_are_replaced(tiny):
     assert b"first" in TfliteModel(twice).buffer(TfliteModel(twice).metadata["TFLITE_METADATA"])
 
 
-def test_description_of_the_input_stays(shared_data):
+def test_description_of_the_input_stays(coral_models):
     """What a model's metadata say of its input is kept, the labels of its old output go."""
-    path = shared_data / "coral" / "mobilenet_v1_0.25_128_quant.tflite"
+    path = coral_models / "mobilenet_v1_0.25_128_quant.tflite"
     model = TfliteModel(add_labels(path.read_bytes(), ["x"] * 1001, "new"))
     old = TfliteModel.read(path)
     before, after = (m.buffer(m.metadata["TFLITE_METADATA"]) for m in (old, model))
@@ -510,9 +510,9 @@ def test_cut_nowhere(tiny):
             cut(tiny, tensor)
 
 
-def test_no_last_layer(tiny, shared_data):
+def test_no_last_layer(tiny, coral_models):
     """A model without a last layer is told what is needed, and what it has."""
-    compiled = shared_data / "coral" / "mobilenet_v1_1.0_224_quant_embedding_extractor_edgetpu.tflite"
+    compiled = coral_models / "mobilenet_v1_1.0_224_quant_embedding_extractor_edgetpu.tflite"
     for model, found in ((tiny, "MEAN"), (compiled.read_bytes(), "edgetpu-custom-op")):
         with pytest.raises(errors.ModelFormatError, match=f"(?s){found}.*FULLY_CONNECTED or 1 x 1 CONV_2D"):
             find_last_layer(TfliteModel(model))
@@ -778,9 +778,9 @@ def test_models_that_contradict_themselves():
             TfliteModel(model)
 
 
-def test_models_without_buffers(shared_data):
+def test_models_without_buffers(coral_models):
     """Coral's model that fails in the interpreter is whole as a file: it has no constants and no buffers."""
-    model = TfliteModel.read(shared_data / "coral" / "model_invoking_error.tflite")
+    model = TfliteModel.read(coral_models / "model_invoking_error.tflite")
 
     assert len(model.operators) == 1
     assert model.constant(0) is None

@@ -124,15 +124,6 @@ def test_a_classifier_in_corals_form(tmp_path, new):
     assert abs(np.linalg.norm(embedding) - 1) < 0.05
 
 
-@pytest.fixture
-def mobilenet(shared_data):
-    """Coral's MobileNet v1 0.25, uint8, 1001 classes, with labels inside."""
-    path = shared_data / "coral" / "mobilenet_v1_0.25_128_quant.tflite"
-    if not path.exists():
-        pytest.skip("Coral's models are not there: ../shared/data/coral is absent")
-    return path
-
-
 def test_mobilenet(mobilenet, new, shared_data):
     """Of a real classifier, extractor and layer give its own answers to real pictures."""
     made = cut_model(mobilenet, new)

@@ -1,4 +1,7 @@
-"""The bytes of a model file."""
+"""Reading and writing files whole."""
+
+import os
+from pathlib import Path
 
 from coral_learn.errors import ModelFileMissing
 
@@ -12,3 +15,13 @@ def read_bytes(path) -> bytes:
         raise ModelFileMissing(f"no model file at {path}") from error
     except OSError as error:
         raise ModelFileMissing(f"the model file {path} can't be read: {error.strerror}") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all, after a crash too. Raises `OSError`."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with open(str(unfinished), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
