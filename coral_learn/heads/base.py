@@ -95,6 +95,10 @@ class Head(ABC):
         return Evidence(logits, logits.max(axis=-1))
 
     @abstractmethod
+    def remove(self, label) -> None:
+        """Take a class away without its examples at hand. Raises `ClassUnknown`, `ClassPretrained`."""
+
+    @abstractmethod
     def state(self) -> State:
         """Everything the head knows, as arrays that `load_head` takes. Equal heads give equal states."""
 
@@ -109,20 +113,25 @@ class Head(ABC):
 
     def predict(self, embedding: np.ndarray):
         """The class with the highest score, though it may be none of them."""
-        return self.classes[int(np.argmax(self.logits(embedding)))]
+        return self.classes[int(np.argmax(self.logits(self._one(embedding))))]
 
     def decide(self, embedding: np.ndarray):
         """The class with the highest score, or None for an embedding that is none of them."""
-        logits, familiarity = self.weigh(embedding)
+        logits, familiarity = self.weigh(self._one(embedding))
         return self.classes[int(np.argmax(logits))] if self.calibration.accepts(familiarity) else None
 
     def knows(self, embedding: np.ndarray) -> bool:
         """Whether an embedding is like one of the classes at all."""
-        return bool(self.calibration.accepts(self.familiarity(embedding)))
+        return bool(self.calibration.accepts(self.familiarity(self._one(embedding))))
 
     def adopt_threshold(self, other: "Head") -> None:
         """Take over from a copy of this head where "none of these" begins; scores stay as they are."""
         self.calibration = self.calibration._replace(threshold=other.calibration.threshold)
+
+    def _one(self, embedding: np.ndarray) -> np.ndarray:
+        if np.ndim(embedding) != 1:
+            raise EmbeddingMismatch(f"one embedding is asked for, (D,), got the shape {np.shape(embedding)}")
+        return embedding
 
     def _common_state(self) -> State:
         state = self.pipeline.state()
@@ -156,12 +165,15 @@ class IncrementalHead(Head):
         """Learn (N, D) examples; the same as learning them one by one, in any order."""
 
     def forget(self, embedding: np.ndarray, label) -> None:
-        """Take back one example: exactly as if it had never been learnt. Raises `ClassUnknown`."""
+        """Take back one example: exactly as if it had never been learnt. Raises `ClassUnknown`, `ExampleUnknown`."""
         self.forget_many(np.atleast_2d(embedding), label)
 
     @abstractmethod
     def forget_many(self, embeddings: np.ndarray, label) -> None:
-        """Take back (N, D) examples of one class, which must have been learnt; without any left it is gone."""
+        """Take back (N, D) examples of one class, all or none; without any left the class is gone.
+
+        Raises `ClassUnknown`, and `ExampleUnknown` for one that was never learnt.
+        """
 
     @abstractmethod
     def rename(self, label, new) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from coral_learn.errors import EmbeddingMismatch, OptionError
+from coral_learn.errors import OptionError
 from coral_learn.heads.base import (
     Evidence,
     IncrementalHead,
@@ -25,6 +25,7 @@ from coral_learn.heads.base import (
     like_input,
     places_of,
 )
+from coral_learn.heads.fingerprints import Fingerprints
 from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.scatter import WithinScatter, rounded
 from coral_learn.heads.state import names, numbers
@@ -64,7 +65,7 @@ class LinearDiscriminantHead(IncrementalHead):
             if not is_number or not 0 < weight <= _LARGEST_PRIOR:
                 raise OptionError(f"a prior is a number above 0, {_LARGEST_PRIOR:g} at most; {label!r} has {weight!r}")
         self.priors = dict(zip(check_labels(list(weights)), (float(weight) for weight in weights.values())))
-        self._sums = ClassSums(pipeline.size)
+        self._sums, self._learnt = ClassSums(pipeline.size), Fingerprints()
         self._scatter = WithinScatter(pipeline.size)
         self._weights: Optional[np.ndarray] = None
 
@@ -95,6 +96,7 @@ class LinearDiscriminantHead(IncrementalHead):
         directions, labels = self._checked(embeddings, labels, self._sums.classes[:1])
         directions = rounded(directions)
         self._weights = None
+        self._learnt.add(embeddings, labels)
         self._scatter.add(directions)
         if len(labels) > _STEPWISE:
             self._scatter.forget_inverse()
@@ -107,11 +109,8 @@ class LinearDiscriminantHead(IncrementalHead):
             self._sums.add(direction[None], [label])
 
     def forget_many(self, embeddings: np.ndarray, label) -> None:
-        directions, row = rounded(self.pipeline(embeddings)), self._sums.find(label)
-        if len(directions) > self._sums.counts[row]:
-            raise EmbeddingMismatch(
-                f"{len(directions)} examples to forget of the class {label!r}, which has {self._sums.counts[row]}"
-            )
+        directions = rounded(self.pipeline(embeddings))
+        self._learnt.take(embeddings, self._sums.named(label))
         self._weights = None
         self._scatter.add(directions, -1)
         if len(directions) > _STEPWISE:
@@ -124,15 +123,25 @@ class LinearDiscriminantHead(IncrementalHead):
 
     def rename(self, label, new) -> None:
         self._sums.rename(label, new)
+        self._learnt.move(label, new)
         if label in self.priors:
             self.priors[check_label(new, self._sums.classes)] = self.priors.pop(label)
         self._weights = None
 
     def merge(self, label, into) -> None:
         self._sums.merge(label, into)
+        self._learnt.move(label, into)
         if label != into:
             self.priors.pop(label, None)
         self._scatter.forget_inverse()
+        self._weights = None
+
+    def remove(self, label) -> None:
+        """Take a class away. How its examples scattered is part of the shared covariance and stays there."""
+        self._scatter.settle(self._sums.mean(label), self._sums.count(label))
+        self._learnt.drop(self._sums.named(label))
+        self._sums.drop(label)
+        self.priors.pop(label, None)
         self._weights = None
 
     def logits(self, embeddings: np.ndarray) -> np.ndarray:
@@ -174,7 +183,7 @@ class LinearDiscriminantHead(IncrementalHead):
 
     def state(self) -> State:
         state = self._common_state()
-        state.update(self._sums.state())
+        state.update(self._sums.state(), **self._learnt.state(self._sums.classes))
         state.update(
             products=self._scatter.products.copy(),
             prior_classes=class_array(sorted(self.priors)),
@@ -190,6 +199,7 @@ class LinearDiscriminantHead(IncrementalHead):
         products = numbers(state, "products", "whole", (pipeline.size, pipeline.size)).astype(np.int64)
         head = cls(pipeline, dict(zip(likelier, weights.tolist())))
         head._sums = ClassSums.load(pipeline.size, state)
+        head._learnt = Fingerprints.load(state, head._sums.classes, head._sums.counts)
         head._scatter.products = products
         return head
 

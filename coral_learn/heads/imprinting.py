@@ -10,6 +10,7 @@ import numpy as np
 
 from coral_learn.errors import ClassPretrained, EmbeddingMismatch
 from coral_learn.heads.base import Evidence, IncrementalHead, State, check_labels, class_array, like_input, places_of
+from coral_learn.heads.fingerprints import Fingerprints
 from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
 from coral_learn.heads.state import names, number, numbers
 from coral_learn.heads.sums import STEP, ClassSums
@@ -32,7 +33,7 @@ class ImprintingHead(IncrementalHead):
 
     def __init__(self, pipeline: EmbeddingPipeline):
         super().__init__(pipeline)
-        self._sums = ClassSums(pipeline.size)
+        self._sums, self._learnt = ClassSums(pipeline.size), Fingerprints()
         self._weights: Optional[np.ndarray] = None  # (C, D) float32, length 1 each; None until asked for
         self._kept: List[Any] = []
         self._kept_weights = np.zeros((0, pipeline.size), np.float32)
@@ -102,22 +103,32 @@ class ImprintingHead(IncrementalHead):
         directions, labels = self._checked(embeddings, labels, self.classes[:1])
         self._must_be_teachable(*labels)
         self._sums.add(directions, labels)
+        self._learnt.add(embeddings, labels)
         self._weights = None
 
     def forget_many(self, embeddings: np.ndarray, label) -> None:
         directions = self.pipeline(embeddings)
         self._must_be_teachable(label)
+        self._learnt.take(embeddings, self._sums.named(label))
         self._sums.take(directions, label)
         self._weights = None
 
     def rename(self, label, new) -> None:
         self._must_be_teachable(label, new)
         self._sums.rename(label, new)
+        self._learnt.move(label, new)
         self._weights = None
 
     def merge(self, label, into) -> None:
         self._must_be_teachable(label, into)
         self._sums.merge(label, into)
+        self._learnt.move(label, into)
+        self._weights = None
+
+    def remove(self, label) -> None:
+        self._must_be_teachable(label)
+        self._learnt.drop(self._sums.named(label))
+        self._sums.drop(label)
         self._weights = None
 
     def adopt_threshold(self, other: "ImprintingHead") -> None:
@@ -157,7 +168,7 @@ class ImprintingHead(IncrementalHead):
 
     def state(self) -> State:
         state = self._common_state()
-        state.update(self._sums.state())
+        state.update(self._sums.state(), **self._learnt.state(self._sums.classes))
         state.update(
             kept_classes=class_array(self._kept),
             kept_weights=self._kept_weights.copy(),
@@ -170,6 +181,7 @@ class ImprintingHead(IncrementalHead):
     def from_state(cls, state: State) -> "ImprintingHead":
         head = cls(EmbeddingPipeline.from_state(state))
         head._sums = ClassSums.load(head.pipeline.size, state)
+        head._learnt = Fingerprints.load(state, head._sums.classes, head._sums.counts)
         head._kept = names(state, "kept_classes")
         shape = (len(head._kept), head.pipeline.size)
         head._kept_weights = numbers(state, "kept_weights", "real", shape).astype(np.float32)

@@ -111,6 +111,9 @@ class NeighboursHead(IncrementalHead):
             self._labels[index] = check_label(into, self._labels)
         self._index = None
 
+    def remove(self, label) -> None:
+        self._delete(self._of(label))
+
     def logits(self, embeddings: np.ndarray) -> np.ndarray:
         return self.weigh(embeddings).logits
 

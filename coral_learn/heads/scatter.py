@@ -62,6 +62,11 @@ class WithinScatter:
             return
         self._inverse -= np.multiply.outer(along * (factor / share), along)
 
+    def settle(self, mean: np.ndarray, count: int) -> None:
+        """Keep W as it is when the mean of a class is about to go from the sums. mean : (D,) of `count` examples."""
+        between = np.multiply.outer(mean * count, mean) / _GRAIN**2
+        self._products = self.products - np.rint(between).astype(np.int64)
+
     def forget_inverse(self) -> None:
         """Let the inverse be made anew when it is next asked for."""
         self._inverse = None

@@ -5,7 +5,7 @@ from typing import Any, List, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import HeadStateError
-from coral_learn.heads.base import Evidence, Head, State, class_array, like_input
+from coral_learn.heads.base import Evidence, Head, State, class_array, class_unknown, like_input
 from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
 from coral_learn.heads.state import names, numbers
 
@@ -74,6 +74,14 @@ class SoftmaxHead(Head):
         if self._means is not None:
             familiarity = (directions @ self._means.T).astype(np.float64).max(axis=1)
         return Evidence(like_input(logits.astype(np.float64), embeddings), like_input(familiarity, embeddings))
+
+    def remove(self, label) -> None:
+        if label not in self._classes:
+            raise class_unknown(label, self._classes)
+        left = [place for place, other in enumerate(self._classes) if other != label]
+        self._classes = [self._classes[place] for place in left]
+        self._weights, self._biases = self._weights[left], self._biases[left]
+        self._means = None if self._means is None else self._means[left]
 
     def state(self) -> State:
         state = self._common_state()

@@ -5,7 +5,6 @@ from typing import Any, List, Sequence
 
 import numpy as np
 
-from coral_learn.errors import EmbeddingMismatch
 from coral_learn.heads.base import check_label, class_array, class_taken, class_unknown, places_of
 from coral_learn.heads.state import State, names, numbers
 
@@ -48,6 +47,10 @@ class ClassSums:
             raise class_unknown(label, self.classes)
         return index
 
+    def named(self, label):
+        """A class's name as it is kept. Raises `ClassUnknown`."""
+        return self.classes[self.find(label)]
+
     def add(self, directions: np.ndarray, labels: Sequence[Any]) -> None:
         """Add (N, D) directions to the classes of N checked labels."""
         self._make_room(labels)
@@ -57,20 +60,17 @@ class ClassSums:
         self.counts += np.bincount(rows, minlength=len(self.classes))
 
     def take(self, directions: np.ndarray, label) -> None:
-        """Take (N, D) directions of one class away; a class without examples is gone."""
+        """Take (N, D) directions that are in it of one class away; a class without examples is gone."""
         index = self.find(label)
-        if len(directions) > self.counts[index]:
-            raise EmbeddingMismatch(
-                f"{len(directions)} examples to forget of the class {label!r}, which has {self.counts[index]}"
-            )
         if len(directions) == self.counts[index]:
-            self.drop(index)
+            self.drop(label)
             return
         self.sums[index] -= to_steps(directions).sum(axis=0)
         self.counts[index] -= len(directions)
 
-    def drop(self, index: int) -> None:
-        """Take a class away."""
+    def drop(self, label) -> None:
+        """Take a class away. Raises `ClassUnknown`."""
+        index = self.find(label)
         del self.classes[index]
         self.counts, self.sums = np.delete(self.counts, index), np.delete(self.sums, index, axis=0)
 
@@ -80,7 +80,7 @@ class ClassSums:
         if new in self.classes and new != label:
             raise class_taken(new)
         count, total = self.counts[index], self.sums[index].copy()
-        self.drop(index)
+        self.drop(label)
         self._make_room([new])
         self.counts[self.find(new)], self.sums[self.find(new)] = count, total
 
@@ -90,7 +90,7 @@ class ClassSums:
         if source != target:
             self.counts[target] += self.counts[source]
             self.sums[target] += self.sums[source]
-            self.drop(source)
+            self.drop(label)
 
     def state(self) -> State:
         """Arrays that `load` takes."""
