@@ -17,7 +17,7 @@ from coral_learn.training.fit import EpochReport, HeldOut, fit_softmax
 from coral_learn.training.history import History
 from coral_learn.training.options import SoftmaxOptions
 from coral_learn.training.recipe import INCREMENTAL, KINDS, Recipe
-from coral_learn.training.search import Trial, search_options
+from coral_learn.training.search import Search, Trial, search_options
 from coral_learn.training.split import Split, folds, stratified_split
 from coral_learn.training.validation import cross_validate
 
@@ -36,6 +36,7 @@ __all__ = [
     "HeldOut",
     "History",
     "Recipe",
+    "Search",
     "SoftmaxOptions",
     "Split",
     "Trial",

@@ -11,6 +11,7 @@ from coral_learn.training import (
     Choice,
     History,
     Recipe,
+    Search,
     choose_head,
     examine_examples,
     examine_history,
@@ -61,14 +62,14 @@ class Workshop:
         self.recipe = self.recipe._replace(kind=choice.kind)
         return choice
 
-    def search(self, material: Material, options: TrainOptions, on_progress) -> None:
+    def search(self, material: Material, options: TrainOptions, on_progress) -> Search:
         """Take the best options for a softmax head that are found in time."""
         started = time.monotonic()
 
         def report(_) -> None:
             on_progress(min(1.0, (time.monotonic() - started) / options.search_seconds))
 
-        trials = search_options(
+        search = search_options(
             self.recipe,
             material.embeddings,
             material.labels,
@@ -77,7 +78,8 @@ class Workshop:
             options.seed,
             on_trial=report,
         )
-        self.recipe = self.recipe._replace(softmax=trials[0].options)
+        self.recipe = self.recipe._replace(softmax=search.options)
+        return search
 
     def make(self, material: Material, on_epoch=None) -> CalibratedHead:
         """The calibrated head of some examples."""
