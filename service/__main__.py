@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import List, Optional
 
 import coral_learn
-from coral_learn.errors import ModelError
+from coral_learn.errors import CoralLearnError, ModelError
 from service import settings as settings_table
 from service.cutting import cut_model
 from service.errors import ServiceError, SettingsError
@@ -32,7 +32,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except (SettingsError, ModelError) as error:
         print(f"coral-learn: {error}", file=sys.stderr)
         return WRONG_USE
-    except ServiceError as error:
+    except (ServiceError, CoralLearnError) as error:
         print(f"coral-learn: {error}", file=sys.stderr)
         return FAILED
 
@@ -58,15 +58,27 @@ def _parser() -> argparse.ArgumentParser:
     cut.add_argument("model", type=Path, metavar="MODEL", help="a classifier, .tflite")
     cut.add_argument("new", type=Path, metavar="NEW", help="the extractor to write, .tflite")
     cut.add_argument("--labels", type=Path, help="names of the classes, one a line (default: those inside the model)")
+    cut.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="pictures of all sorts, best a hundred or more: for the mean embedding",
+    )
+    cut.add_argument("--replace", action="store_true", help="write over files that are there")
     cut.set_defaults(run=_cut)
     return parser
 
 
 def _cut(parsed: argparse.Namespace) -> int:
-    made = cut_model(parsed.model, parsed.new, parsed.labels)
+    made = cut_model(parsed.model, parsed.new, parsed.labels, parsed.pictures, parsed.replace)
     print(f"{parsed.new} gives embeddings of {made.embedding_size} numbers; {made.classes} classes can be kept")
     for path in made.files[1:]:
         print(f"  beside it: {path.name}")
+    if made.pictures:
+        print(f"  its mean embedding is that of {made.pictures} pictures")
+    else:
+        print("  it has no mean embedding: many answers of kept classes are lost to the first taught ones.")
+        print("  --pictures FOLDER, with a hundred pictures of all sorts or more, makes one.")
     return DONE
 
 

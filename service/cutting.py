@@ -3,59 +3,154 @@
 import hashlib
 import io
 import json
+import tempfile
 from pathlib import Path
-from typing import List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 import numpy as np
 
-from coral_learn.errors import ModelFormatError
+from coral_learn import image
+from coral_learn.embedding_sample import LEAST_PICTURES, EmbeddingSample, sample_model
+from coral_learn.errors import ImageError, ModelFormatError, TooFewExamples
 from coral_learn.tflite_file import LastLayer, TfliteModel, cut, find_last_layer, read_labels
 from service.errors import SettingsError, StoreError
 from service.store.files import publish_file
 
 
 class CutModel(NamedTuple):
-    """What was made. embedding_size : D; classes : how many pre-trained ones can be kept; files : what was written."""
+    """What was made.
+
+    embedding_size : D; classes : how many pre-trained ones can be kept; pictures : how many its mean
+    embedding is from, 0 without one; files : what was written
+    """
 
     embedding_size: int
     classes: int
+    pictures: int
     files: List[Path]
 
 
-def cut_model(source: Path, target: Path, labels: Optional[Path] = None) -> CutModel:
+class _Files(NamedTuple):
+    """Where the parts of a cut model go."""
+
+    model: Path
+    manifest: Path
+    arrays: Path
+    classes: Path
+    golden: Path
+
+    @classmethod
+    def beside(cls, target: Path) -> "_Files":
+        stem = target.stem
+        names = (f"{stem}.json", f"{stem}.npz", f"{stem}_classes.txt", f"{stem}_golden.png")
+        return cls(target, *(target.with_name(name) for name in names))
+
+
+def cut_model(
+    source: Path,
+    target: Path,
+    labels: Optional[Path] = None,
+    pictures: Optional[Path] = None,
+    replace: bool = False,
+) -> CutModel:
     """Write the extractor of a classifier, with a manifest that lets the daemon keep its classes.
 
     target : the new .tflite file; the manifest NAME.json, the last layer NAME.npz and the names
         NAME_classes.txt go beside it
     labels : a file with a name a line; None takes those inside the model, or numbers
+    pictures : a folder of pictures of all sorts, folders in it too, for the mean embedding and a golden
+        picture; None writes neither
+    replace : whether files that are there may be written over
 
-    Raises `ModelFileMissing`, `ModelFormatError`, or `SettingsError` for labels or a target that don't fit.
+    Raises `ModelFileMissing`, `ModelFormatError`, or `SettingsError` for what else doesn't fit.
     """
-    if target.suffix != ".tflite" or target.resolve() == source.resolve():
-        raise SettingsError(f"the new file must be another one and end in .tflite, got {target}")
+    files = _Files.beside(target)
+    _check_target(source, files, replace)
     model = TfliteModel.read(source)
     layer, extractor = find_last_layer(model), cut(model.data)
     names = _names(model, labels, len(layer.biases))
-    arrays, classes = target.with_suffix(".npz"), target.with_name(target.stem + "_classes.txt")
-    manifest = {
-        "name": target.stem,
-        "source": f"cut from {source.name}, sha256 {hashlib.sha256(model.data).hexdigest()}",
+    sample = None if pictures is None else _sample(extractor, pictures)
+    try:
+        if files.manifest.exists():
+            files.manifest.unlink()  # it belongs to what is replaced
+        publish_file(target, extractor)
+        written = [target, *_publish(files, layer, names, sample)]
+        facts = _facts(files, source, model.data, extractor, layer, sample)
+        # The manifest comes last: without it the rest is a plain model.
+        publish_file(files.manifest, json.dumps(facts, indent=2).encode("utf-8") + b"\n")
+    except (StoreError, OSError) as error:
+        raise SettingsError(f"{target} can't be written: {error}") from error
+    for path in (*written, files.manifest):
+        path.chmod(0o644)  # a model is no secret, and the daemon may be another user
+    count = 0 if sample is None else sample.pictures
+    return CutModel(layer.weights.shape[1], len(names), count, [target, files.manifest, *written[1:]])
+
+
+def _check_target(source: Path, files: _Files, replace: bool) -> None:
+    target = files.model
+    if target.suffix != ".tflite" or target.resolve() == source.resolve():
+        raise SettingsError(f"the new file must be another one and end in .tflite, got {target}")
+    if not target.parent.is_dir():
+        raise SettingsError(f"there is no folder {target.parent} to write {target.name} into; make it first")
+    there = [path.name for path in files if path.exists()]
+    if there and not replace:
+        raise SettingsError(f"{', '.join(there)} in {target.parent} would be written over; --replace allows it")
+
+
+def _publish(files: _Files, layer: LastLayer, names: List[str], sample: Optional[EmbeddingSample]) -> List[Path]:
+    arrays = {"weights": layer.weights, "biases": layer.biases}
+    written = [files.arrays, files.classes]
+    if sample is not None:
+        arrays.update(mean_embedding=sample.mean, golden_embedding=sample.golden_embedding)
+        publish_file(files.golden, sample.golden_image)
+        written.append(files.golden)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    publish_file(files.arrays, packed.getvalue())
+    publish_file(files.classes, "".join(name + "\n" for name in names).encode("utf-8"))
+    return written
+
+
+def _facts(
+    files: _Files, source: Path, whole: bytes, extractor: bytes, layer: LastLayer, sample: Optional[EmbeddingSample]
+) -> Dict[str, Any]:
+    """The manifest."""
+    arrays = files.arrays.name
+    facts = {
+        "name": files.model.stem,
+        "source": f"cut from {source.name}, sha256 {hashlib.sha256(whole).hexdigest()}",
         "licence": "that of the model it was cut from",
         "sha256": hashlib.sha256(extractor).hexdigest(),
         "embedding_size": layer.weights.shape[1],
-        "pretrained": {"names": classes.name, "weights": f"{arrays.name}:weights", "biases": f"{arrays.name}:biases"},
+        "pretrained": {"names": files.classes.name, "weights": f"{arrays}:weights", "biases": f"{arrays}:biases"},
     }
-    # The manifest comes last: without it the rest is a plain model.
-    try:
-        publish_file(arrays, _packed(layer))
-        publish_file(classes, "".join(name + "\n" for name in names).encode("utf-8"))
-        publish_file(target, extractor)
-        publish_file(target.with_suffix(".json"), json.dumps(manifest, indent=2).encode("utf-8") + b"\n")
-    except StoreError as error:
-        raise SettingsError(f"{target} can't be written: {error}") from error
-    for path in (arrays, classes, target, target.with_suffix(".json")):
-        path.chmod(0o644)  # a model is no secret, and the daemon may be another user
-    return CutModel(layer.weights.shape[1], len(names), [target, target.with_suffix(".json"), arrays, classes])
+    if sample is not None:
+        facts["mean_embedding"] = f"{arrays}:mean_embedding"
+        facts["golden"] = {"image": files.golden.name, "embedding": f"{arrays}:golden_embedding"}
+    return facts
+
+
+def _sample(model: bytes, folder: Path) -> EmbeddingSample:
+    if not folder.is_dir():
+        raise SettingsError(
+            f"--pictures needs a folder with {LEAST_PICTURES} pictures of all sorts or more, got {folder}"
+        )
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "extractor.tflite"
+        path.write_bytes(model)
+        try:
+            return sample_model(path, _pictures(folder))
+        except TooFewExamples as error:
+            raise SettingsError(f"{folder}: {error}") from error
+
+
+def _pictures(folder: Path) -> Iterator[np.ndarray]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            try:
+                yield image.decode(path.read_bytes())
+            except ImageError:
+                continue  # a folder of pictures has other files in it too
 
 
 def _names(model: TfliteModel, path: Optional[Path], count: int) -> List[str]:
@@ -91,9 +186,3 @@ def _different(names: List[str]) -> List[str]:
         met.add(other)
         different.append(other)
     return different
-
-
-def _packed(layer: LastLayer) -> bytes:
-    file = io.BytesIO()
-    np.savez_compressed(file, weights=layer.weights, biases=layer.biases)
-    return file.getvalue()
