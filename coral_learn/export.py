@@ -1,5 +1,6 @@
 """A head behind its extractor in one .tflite file, tried before it counts as written."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
@@ -55,6 +56,8 @@ def save_model(path, model: bytes) -> List[Path]:
     model, `OSError` where nothing can be written.
     """
     target, files = Path(str(path)), []
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder to write {target.name} into", str(target.parent))
     labels, head = read_labels(model), read_head(model)
     if labels is not None:
         files.append((target.with_suffix(".labels.txt"), "".join(label + "\n" for label in labels).encode("utf-8")))

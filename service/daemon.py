@@ -9,14 +9,17 @@ import threading
 from pathlib import Path
 from typing import Callable, List, Optional
 
+from coral_learn.catalog import bundled_model
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import ImageLimits
+from coral_learn.manifest import Manifest
 from coral_learn.runtime.tflite import read_model
 from service import systemd
 from service.calibrating import Calibrating
 from service.camera import Camera
 from service.camera.sources import resolve_camera
 from service.demo import draw_demo
+from service.errors import SettingsError
 from service.extraction import ExtractorSupervisor
 from service.http import create_app
 from service.http.access import Access, is_loopback, load_tokens
@@ -46,6 +49,8 @@ class Daemon:
     def __init__(self, settings: Settings):
         if settings.model:
             read_model(settings.model)
+        if settings.keep_classes:
+            _must_have_classes(settings.model or bundled_model())
         self._listener = listen(settings.host, settings.port)
         self.settings, folder = settings, Path(settings.data_dir).expanduser()
         try:
@@ -146,6 +151,16 @@ class Daemon:
     def _on_ready(self, info: ExtractorInfo, model_path: Path) -> None:
         self._learner.adopt(info, model_path)
         self._reembedding.start()
+
+
+def _must_have_classes(model) -> None:
+    """Raise `SettingsError` for an extractor without pre-trained classes."""
+    manifest = Manifest.of(model)
+    if manifest.pretrained() is None:
+        raise SettingsError(
+            f"--keep-classes needs a model with pre-trained classes, {manifest.name} has none; "
+            "coral-learn models cut makes one of a classifier"
+        )
 
 
 def _threads(setting: int) -> int:

@@ -16,10 +16,10 @@ import numpy as np
 
 from coral_learn.classifier import Prediction, rank
 from coral_learn.extractor import ExtractorInfo
-from coral_learn.heads import Head, IncrementalHead
+from coral_learn.heads import Head, ImprintingHead, IncrementalHead
 from coral_learn.manifest import Manifest
 from coral_learn.training import INCREMENTAL, choose_classes
-from service.errors import Conflict, ExtractorUnavailable, Refused, StoreError
+from service.errors import Conflict, ExtractorUnavailable, Refused, SettingsError, StoreError
 from service.store import Store
 from service.store.classes import StoredClass
 from service.store.examples import NewPicture, StoredExample
@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 LIVE = "live"
 _LESSONS_AT_ONCE = 1000
 _ACTIVE, _REVISION, _LIVE_HEAD = "active_model", "live_revision", "live_head"
+
+
+def can_keep(kind: str) -> bool:
+    """Whether a kind of head can keep pre-trained classes beside taught ones."""
+    return kind == ImprintingHead.kind
 
 
 class Answer(NamedTuple):
@@ -86,7 +91,7 @@ class Learner:
     """
 
     def __init__(self, store: Store, head: str, keep_classes: bool):
-        self._store, self._keep_classes = store, keep_classes
+        self._store, self.keeps_classes = store, keep_classes
         self._default_head = head
         self._changes = threading.RLock()  # one change at a time, disk and model together
         self._heads = threading.Lock()  # held for moments, so that answers never wait for the disk
@@ -111,7 +116,11 @@ class Learner:
                 self.extractor = info
                 return
             self._manifest = Manifest.of(model_path)
-            live = self._build_live(info, self._store.note(_LIVE_HEAD) or self._default_head)
+            kind = self._store.note(_LIVE_HEAD) or self._default_head
+            if self.keeps_classes and not can_keep(kind):
+                log.warning("the live head is %s instead of %s, which can't keep classes", self._default_head, kind)
+                kind = self._default_head
+            live = self._build_live(info, kind)
             with self._heads:
                 self._live, self.extractor, self._live_report = live, info, None
                 self._version = self._version_head = None
@@ -123,8 +132,8 @@ class Learner:
     def _build_live(self, info: ExtractorInfo, kind: str) -> IncrementalHead:
         """The live model as the store's examples make it."""
         head = INCREMENTAL[kind].suited(info.embedding_size, self._manifest.mean_embedding)
-        if self._keep_classes:
-            self._keep_pretrained(head, info)
+        if self.keeps_classes:
+            self._keep_pretrained(head)
         lessons = iter(self._store.examples.learnt(info.digest))
         while True:
             some = list(islice(lessons, _LESSONS_AT_ONCE))
@@ -132,12 +141,16 @@ class Learner:
                 return head
             head.learn_many(np.stack([one.embedding for one in some]), [one.class_id for one in some])
 
-    def _keep_pretrained(self, head: IncrementalHead, info: ExtractorInfo) -> None:
+    def _keep_pretrained(self, head: ImprintingHead) -> None:
         pretrained = self._manifest.pretrained()
-        if pretrained is None or not hasattr(head, "keep"):
-            log.warning("%s with the head %s has no pre-trained classes to keep", info.name, head.kind)
-            self._pretrained = []
-            return
+        if pretrained is None:
+            raise SettingsError(f"the model {self._manifest.name} has no pre-trained classes to keep")
+        if self._manifest.mean_embedding is None:
+            log.warning(
+                "%s has no mean embedding: many answers of its own classes will be lost to taught ones "
+                "(coral-learn models cut --pictures makes one)",
+                self._manifest.name,
+            )
         numbers = [-1 - index for index in range(len(pretrained.names))]
         head.keep(pretrained.weights, numbers, pretrained.biases, self._manifest.radius)
         self._pretrained = pretrained.names
@@ -158,7 +171,10 @@ class Learner:
         version = self._store.models.get(number)
         if version.extractor != self.extractor.digest:
             raise Conflict(f"version {number} was trained with another extractor", "other_extractor")
-        return version, self._store.models.head(version), set(self._store.models.taught_with(version))
+        head = self._store.models.head(version)
+        for class_id in set(head.classes) - set(self._names):
+            head.remove(class_id)  # deleted since it was trained
+        return version, head, set(self._store.models.taught_with(version))
 
     def _put_to_work(self, version: StoredModel, head: Head, seen: Set[str]) -> None:
         with self._heads:
@@ -175,12 +191,9 @@ class Learner:
                 logits, familiarity = head.weigh(embedding)
                 scored = list(zip(classes, head.calibration.scores(logits)))
                 known = head.calibration.accepts(familiarity)
-        # Classes deleted since a version was trained have no name and no part in its answer.
-        scored = [(names[number], score) for number, score in scored if number in names]
-        total = sum(score for _, score in scored)
-        if not total > 0:
+        if not scored:
             return Answer(None, 0.0, [], model)
-        ranked = rank(np.array([score for _, score in scored]) / total, [name for name, _ in scored], top_k)
+        ranked = rank(np.array([score for _, score in scored]), [names[number] for number, _ in scored], top_k)
         predictions = [Prediction(name, round(score, 6)) for name, score in ranked]
         best = predictions[0]
         return Answer(best.label if known else None, best.score, predictions, model)
@@ -230,6 +243,11 @@ class Learner:
         classes = {self._names.get(class_id) for class_id in new if class_id not in known}
         return {"examples": len(new), "classes": sorted(name for name in classes if name)}
 
+    def has_seen(self, example: str) -> bool:
+        """Whether the answering model was taught an example."""
+        with self._heads:
+            return self._version is None or example in self._seen
+
     # -- teaching ---------------------------------------------------------------------------
 
     def classes(self) -> List[ListedClass]:
@@ -271,6 +289,8 @@ class Learner:
                 self._names = {number: other for number, other in self._names.items() if number != stored.id}
                 if learnt:
                     self._live.forget_many(np.stack(learnt), stored.id)
+                if self._version_head is not None and stored.id in self._version_head.classes:
+                    self._version_head.remove(stored.id)
                 self._revision = revision
             self.changed.set()
             self._remove_pictures(unused)
@@ -388,8 +408,12 @@ class Learner:
             self._put_to_work(*loaded)
 
     def activate_live(self, head: Optional[str] = None) -> None:
-        """Let the live model answer again, with another kind of head where one is given."""
+        """Let the live model answer again, with another kind of head where one is given. Raises `Conflict`."""
         extractor = self.must_have_extractor()
+        if self.keeps_classes and head is not None and not can_keep(head):
+            raise Conflict(
+                f"the pre-trained classes are kept (keep-classes), which the head {head} can't do", "classes_kept"
+            )
         with self._changes:
             with self._store.database.write() as connection:
                 self._store.set_note(connection, _ACTIVE, LIVE)

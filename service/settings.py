@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 from coral_learn.errors import DeviceError
+from coral_learn.heads import ImprintingHead
 from coral_learn.runtime.choose import DEVICES, check_device
 from coral_learn.training import FALSE_ACCEPT_RATE, INCREMENTAL
 from service.errors import SettingsError
@@ -109,6 +110,8 @@ def load(flags: Mapping[str, Optional[str]], environ: Mapping[str, str], config:
                 values[name] = _parse(fields[name], text)
             except ValueError as error:
                 mistakes.append(f"{source} sets {name} to {text!r}: {error}")
+    if values.get("keep_classes") and values.get("head", ImprintingHead.kind) != ImprintingHead.kind:
+        mistakes.append(f"keep_classes works with the head {ImprintingHead.kind} only, not with {values['head']}")
     if mistakes:
         raise SettingsError("; ".join(mistakes))
     if not values.get("data_dir"):

@@ -10,7 +10,6 @@ from service.errors import Invalid
 from service.http.problems import problem, status_of
 from service.http.reading import Upload, paging, uploads
 from service.http.services import services
-from service.learner import LIVE
 from service.pictures import Picture
 from service.store.classes import check_name
 from service.store.examples import NewPicture, StoredExample
@@ -28,7 +27,6 @@ def add_examples():
     parts, new = services(), [_to_store(picture) for picture in pictures]
     added = parts.learner.add_examples(name, new, [picture.data for picture in pictures], "upload")
     parts.live.tell_model()
-    not_seen = _not_seen(parts.learner.model)
     accepted = [
         {
             "id": one.example,
@@ -36,7 +34,7 @@ def add_examples():
             "width": picture.header.width,
             "height": picture.header.height,
             "duplicate": not one.new,
-            "warnings": picture.warnings + _elsewhere(picture.sha256, name) + not_seen,
+            "warnings": picture.warnings + _elsewhere(picture.sha256, name) + _not_seen(one.example),
         }
         for picture, one in zip(pictures, added)
     ]
@@ -111,13 +109,13 @@ def _to_store(picture: Picture) -> NewPicture:
     return NewPicture(picture.sha256, header.format, header.width, header.height, size, embedded.embedding)
 
 
-def _not_seen(model: Dict[str, Any]) -> List[str]:
+def _not_seen(example: str) -> List[str]:
     """A word of warning when what was taught is not in what answers."""
-    if model["version"] == LIVE:
+    learner = services().learner
+    if learner.has_seen(example):
         return []
-    return [
-        f"version {model['version']} answers now and has not seen this picture: train again, or activate the live model"
-    ]
+    version = learner.model["version"]
+    return [f"version {version} answers now and has not seen this picture: train again, or activate the live model"]
 
 
 def _elsewhere(sha256: str, name: str) -> List[str]:

@@ -1,6 +1,6 @@
 """/v1/models"""
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 from flask import Blueprint, jsonify
 
@@ -66,17 +66,29 @@ def activate(version: str):
     if version == LIVE:
         parts.learner.activate_live(_head_in_body())
     else:
-        parts.learner.activate(_number(version))
+        number = _number(version)
+        _only(json_body(), ())
+        parts.learner.activate(number)
     parts.live.tell_model()
     return jsonify(model=parts.learner.model, unseen=parts.learner.unseen())
 
 
 def _head_in_body():
-    body = json_body()
-    head = body.get("head") if isinstance(body, dict) else None
+    head = _only(json_body(), ("head",)).get("head")
     if head is not None and (not isinstance(head, str) or head not in INCREMENTAL):
         raise Invalid(f"head is one of {', '.join(INCREMENTAL)}, got {head!r}", "head")
     return head
+
+
+def _only(body: Any, allowed: Tuple[str, ...]) -> Dict[str, Any]:
+    """The body, an object with no other fields than these."""
+    if not isinstance(body, dict):
+        raise Invalid("the body is a JSON object or empty", code="body_invalid")
+    unknown = sorted(set(body) - set(allowed))
+    if unknown:
+        known = " and ".join(repr(name) for name in allowed) or "none"
+        raise Invalid(f"unknown field {unknown[0][:50]!r}; here is {known} to give", unknown[0][:50], "body_invalid")
+    return body
 
 
 def _number(version: str) -> int:

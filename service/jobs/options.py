@@ -3,7 +3,7 @@
 from typing import Any, Dict, NamedTuple
 
 from coral_learn.errors import OptionError
-from coral_learn.heads import ImprintingHead
+from coral_learn.heads import ImprintingHead, SoftmaxHead
 from coral_learn.training import KINDS, SoftmaxOptions
 from service.errors import Invalid
 
@@ -48,6 +48,8 @@ def read_options(body: Any) -> TrainOptions:
     activate = _choice(values, "activate", "if_better", ACTIVATE)
     held_out = _number(values, "held_out", HELD_OUT, 0.5)
     search_seconds = _number(values, "search_seconds", 0.0, LONGEST_SEARCH)
+    if head not in (SoftmaxHead.kind, AUTO):
+        _softmax_only(head, dict(values, **({"search_seconds": 0} if search_seconds else {})))
     unknown = sorted(set(values) - set(SoftmaxOptions._fields))
     if unknown:
         allowed = ", ".join(("head", "activate", "held_out", "search_seconds", *SoftmaxOptions._fields))
@@ -57,6 +59,17 @@ def read_options(body: Any) -> TrainOptions:
     except OptionError as error:
         raise Invalid(str(error), str(error).split(" ", 1)[0]) from error
     return TrainOptions(head, activate, held_out, search_seconds, int(softmax.seed), softmax)
+
+
+def _softmax_only(head: str, values: Dict[str, Any]) -> None:
+    """Refuse options that would do nothing."""
+    useless = sorted((set(values) & {*SoftmaxOptions._fields, "search_seconds"}) - {"seed"})
+    if useless:
+        raise Invalid(
+            f"{useless[0]} is an option of softmax and does nothing for {head}; "
+            f'say "head": "{SoftmaxHead.kind}" or "{AUTO}"',
+            useless[0],
+        )
 
 
 def _choice(values: Dict[str, Any], field: str, default: str, allowed) -> str:

@@ -175,6 +175,8 @@ class JobQueue:
         version = self._learner.add_version(job, finished)
         held_out = job.metrics.get("held_out_examples", 0)
         activated, reason = decide(job.options["activate"], finished.accuracy, held_out, baseline)
+        if activated and self._learner.keeps_classes and job.options["activate"] == "if_better":
+            activated, reason = False, "versions hold taught classes only, the pre-trained ones would be lost"
         if activated:
             self._learner.activate(version)
             if self._on_model is not None:

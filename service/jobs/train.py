@@ -31,6 +31,13 @@ from service.store.examples import Examples
 from service.store.models import FinishedModel, write_version
 from service.store.store import database_path
 
+# The figures of a report are not all from the same examples.
+_MEASURED_ON = {
+    "held_out": "examples set aside before training, which neither this head nor the baseline has seen",
+    "baseline": "the same examples as held_out",
+    "history": "held-out figures by epoch: a fifth of the rest, set aside to know when to stop",
+    "calibration": "all examples, each left out in turn; the final head has learnt all of them",
+}
 # What a running job shows of an epoch.
 _SHOWN = ("epoch", "epochs", "loss", "accuracy", "held_out_loss", "learning_rate")
 
@@ -54,11 +61,11 @@ def _train(channel, arguments: Dict[str, Any]):
     train, held_out = material.pick(split.train), material.pick(split.held_out)
     workshop = Workshop(Recipe(options.head, arguments["size"], arguments["mean"], options.softmax), arguments["rates"])
 
-    choice = None
+    choice = search = None
     if options.head == AUTO:
         choice = workshop.choose(train, options.seed, _share(channel, 0.0, 0.25))
     if workshop.recipe.kind == SoftmaxHead.kind and options.search_seconds:
-        workshop.search(train, options, _share(channel, 0.25, 0.4))
+        search = workshop.search(train, options, _share(channel, 0.25, 0.4))
     measured = workshop.make(train, _epochs(channel, 0.4, 0.6))
     evaluation = evaluate(measured.head, held_out.embeddings, held_out.labels)
     metrics = {"held_out_accuracy": evaluation.accuracy, "held_out_examples": evaluation.examples}
@@ -71,11 +78,13 @@ def _train(channel, arguments: Dict[str, Any]):
         "head": workshop.recipe.kind,
         "options": dict(options.as_dict(), softmax=dict(workshop.recipe.softmax._asdict())),
         "choice": None if choice is None else choice.as_dict(),
+        "search": None if search is None else search.as_dict(),
         "examples": {
             "all": len(material.ids),
             "trained_before_measuring": len(train.ids),
             "held_out": len(held_out.ids),
         },
+        "measured_on": _MEASURED_ON,
         "held_out": evaluation.as_dict(),
         "calibration": made.calibrated.as_dict(),
         "history": measured.history.as_rows(),

@@ -16,7 +16,9 @@ _FEW = 5
 _UNEVEN = 10.0
 _OVERLAP = 0.2
 _SURELY_OTHER = 0.9
-_SAME_PICTURE = 0.995
+# The same picture saved anew as JPEG stays above (0.990 at quality 95, mostly at 75); the most alike of 600
+# different ones are at 0.971 with three extractors.
+_SAME_PICTURE = 0.975
 _SAME_ROWS = 500
 
 
