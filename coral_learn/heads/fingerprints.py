@@ -61,8 +61,9 @@ class Fingerprints:
     def load(cls, state: State, classes: List[Any], counts: np.ndarray) -> "Fingerprints":
         """Those with this state. Raises `ValueError`, `KeyError`."""
         rows = np.asarray(state["fingerprints"])
-        if rows.dtype != np.uint64 or rows.shape != (int(counts.sum()),):
-            raise ValueError(f"there should be {counts.sum()} fingerprints, is {rows.dtype} of the shape {rows.shape}")
+        count = sum(counts.tolist())  # of Python's numbers, which have no end
+        if rows.dtype != np.uint64 or rows.shape != (count,):
+            raise ValueError(f"there should be {count} fingerprints, is {rows.dtype} of the shape {rows.shape}")
         fingerprints = cls()
         for label, part in zip(classes, np.split(rows, np.cumsum(counts)[:-1])):
             fingerprints._of[label] = part.copy()

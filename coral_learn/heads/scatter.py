@@ -14,6 +14,7 @@ _EXACT_ROWS = 4096
 _STEPS_BEFORE_REFRESH = 512
 _NEARLY_SINGULAR = 1e-6
 _WAITING = 64
+_NO_SCATTER = 1e-9
 
 
 class WithinScatter:
@@ -80,9 +81,10 @@ class WithinScatter:
     def inverse_anew(self, sums: ClassSums, ridge: float) -> np.ndarray:
         """The same by one factorisation."""
         identity = np.eye(sums.size)
-        if (sums.counts <= 1).all():
-            return identity / ridge
         directions = sums.means() * np.sqrt(sums.counts)[:, None]
+        trace = np.trace(self.products) * _GRAIN**2 - np.vdot(directions, directions)
+        if trace < _NO_SCATTER:  # single examples don't scatter
+            return identity / ridge
         within = self.products * _GRAIN**2 - directions.T @ directions
         return np.linalg.inv(within + ridge * identity)
 

@@ -5,7 +5,7 @@ from typing import Any, List, Optional, Sequence
 import numpy as np
 
 from coral_learn.errors import HeadStateError
-from coral_learn.heads.base import Evidence, Head, State, class_array, class_unknown, like_input
+from coral_learn.heads.base import Evidence, Head, State, check_label, class_array, class_unknown, like_input
 from coral_learn.heads.pipeline import EmbeddingPipeline, check_embeddings
 from coral_learn.heads.state import names, numbers
 
@@ -76,6 +76,7 @@ class SoftmaxHead(Head):
         return Evidence(like_input(logits.astype(np.float64), embeddings), like_input(familiarity, embeddings))
 
     def remove(self, label) -> None:
+        label = check_label(label, self._classes)
         if label not in self._classes:
             raise class_unknown(label, self._classes)
         left = [place for place, other in enumerate(self._classes) if other != label]

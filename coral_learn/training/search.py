@@ -56,7 +56,12 @@ class Search(NamedTuple):
     def as_dict(self) -> Dict[str, Any]:
         """For JSON."""
         tried = [
-            {"options": dict(one.options._asdict()), "loss": one.loss, "accuracy": one.accuracy} for one in self.trials
+            {
+                "options": dict(one.options._asdict()),
+                "loss": one.loss if np.isfinite(one.loss) else None,
+                "accuracy": one.accuracy,
+            }
+            for one in self.trials
         ]
         return {"options": dict(self.options._asdict()), "reason": self.reason, "trials": tried}
 

@@ -7,7 +7,7 @@ from coral_learn import EmbeddingPipeline, ImprintingHead, SoftmaxHead, evaluate
 from coral_learn.errors import ClassUnknown, OptionError
 from coral_learn.heads import Calibration, LinearDiscriminantHead, NeighboursHead
 from coral_learn.training import SoftmaxOptions, calibrate, choose_classes
-from coral_learn.training.calibration import _LOST_TO_KEPT, calibrate_softmax, check_rate
+from coral_learn.training.calibration import _DOUBT, _LOST_TO_KEPT, calibrate_softmax, check_rate
 
 SIZE = 16
 HEADS = (ImprintingHead, LinearDiscriminantHead, NeighboursHead)
@@ -335,20 +335,108 @@ def lost_to_kept(head, rows, labels, lead):
     return int((logits[:, :kept].max(axis=1) > logits[:, kept:].max(axis=1)).sum())
 
 
-def test_lead_of_pretrained_classes():
-    """Pre-trained classes get the lead that takes a small share of examples from taught ones, and not more."""
-    rows, places = blobs(5, 60, spread=0.3)
+@pytest.mark.parametrize(("per_class", "allowed"), [(2, 1), (3, 1), (5, 1), (60, 1), (80, 2), (130, 3)])
+def test_lead_of_pretrained_classes(per_class, allowed):
+    """Pre-trained classes get the lead that takes a small share from taught ones, the less sure the fewer they are.
+
+    The widest lead that loses no more than allowed, less a tenth over the root of how many examples there are.
+    """
+    rows, places = blobs(5, per_class, spread=0.3)
     labels = [f"taught {place}" for place in places]
     head = with_kept(rows, places, blobs(20, 1, world=2)[0])
     head.kept_lead = 0.7
     calibrate(head, rows, labels)
-    lead, allowed = head.kept_lead, int(_LOST_TO_KEPT * 301)
+    lead = head.kept_lead
+    widest = lead + 0.1 / len(rows) ** 0.5
 
+    assert (_LOST_TO_KEPT, _DOUBT) == (0.005, 0.1)
+    assert allowed == max(1, int(0.005 * (len(rows) + 1)))
     assert 0 < lead < 1
-    assert allowed >= 1
-    assert lost_to_kept(head, rows, labels, lead - 1e-6) == allowed - 1
-    assert lost_to_kept(head, rows, labels, lead + 1e-6) == allowed
+    assert lost_to_kept(head, rows, labels, widest - 1e-6) == allowed - 1
+    assert lost_to_kept(head, rows, labels, widest + 1e-6) == allowed
     assert head.calibration.scale > 0
+
+
+def test_lead_by_forgetting():
+    """The lead is that found by really forgetting each example: the narrowest gap to a kept class, less doubt."""
+    rows, places = blobs(5, 4, spread=0.3)
+    labels = [f"taught {place}" for place in places]
+    head = with_kept(rows, places, blobs(20, 1, world=2)[0])
+    gaps = []
+    for row, label in zip(rows, labels):
+        head.forget(row, label)
+        logits = head.logits(row)
+        gaps.append(logits[20:].max() - logits[:20].max())
+        head.learn_one(row, label)
+    calibrate(head, rows, labels)
+
+    assert head.kept_lead == pytest.approx(min(gaps) - 0.1 / 20**0.5, abs=1e-6)
+    assert head.kept_lead > 0.1
+
+
+def test_lead_is_in_what_is_calibrated():
+    """Scale and threshold are found with the lead in place, and calibrating again finds the same of everything."""
+    rows, places = blobs(5, 5, spread=0.3)
+    labels = [f"taught {place}" for place in places]
+    head = with_kept(rows, places, blobs(20, 1, world=2)[0])
+    found, lead = calibrate(head, rows, labels), head.kept_lead
+    logits, own = head.leave_one_out(rows, labels).logits, [20 + place for place in places]
+    scales = [found.calibration.scale * factor for factor in (1 / 1.2, 1, 1.2)]
+    losses = [loss_by_hand(logits, own, scale) for scale in scales]
+
+    assert lead > 0
+    assert losses[1] == min(losses)
+    assert calibrate(head, rows, labels) == found
+    assert head.kept_lead == lead
+
+
+def test_lead_is_never_below_zero():
+    """A narrowest gap that is within the doubt of so few examples gives no lead, and no lag either."""
+    rows, places = blobs(5, 2, spread=0.3)
+    labels = [f"taught {place}" for place in places]
+    head = with_kept(rows, places, blobs(20, 1, world=2)[0])
+    calibrate(head, rows, labels)
+    widest = head.kept_lead + 0.1 / 10**0.5
+    for gap, lead in ((0.02, 0.0), (-0.02, 0.0), (0.05, 0.05 - 0.1 / 10**0.5)):
+        other = with_kept(rows, places, blobs(20, 1, world=2)[0])
+        other._kept_biases = other._kept_biases + (widest - gap)  # so much narrower is the narrowest gap
+        calibrate(other, rows, labels)
+        assert other.kept_lead == pytest.approx(lead, abs=1e-6)
+
+
+# What all pictures share, and twelve classes beside it, ten of them pre-trained.
+COMMON = np.random.RandomState(5).uniform(2, 5, 64)
+APART = np.random.RandomState(6).normal(0, 1, (12, 64))
+APART -= np.outer(APART @ COMMON, COMMON) / (COMMON @ COMMON)
+
+
+def pictures(classes, per_class, seed):
+    """Embeddings (N, 64) that share a large common part, as behind a ReLU, and the numbers of their classes."""
+    numbers = np.repeat(classes, per_class)
+    rows = COMMON + APART[numbers] + np.random.RandomState(seed).normal(0, 0.35, (len(numbers), 64))
+    return np.maximum(rows, 0).astype(np.float32), numbers.tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pretrained_classes_answer_after_few_examples(seed):
+    """Over uncentred embeddings, pictures of pre-trained classes are answered after two classes of five examples.
+
+    The common part makes every picture much like a taught mean, and says nothing to a pre-trained layer:
+    without a lead hardly one of the pre-trained classes would be answered any more.
+    """
+    head = ImprintingHead(EmbeddingPipeline(64))
+    head.keep(APART[:10], list(range(10)))
+    rows, labels = pictures([10, 11], 5, seed)
+    kept, fresh = pictures(range(10), 30, 100 + seed), pictures([10, 11], 100, 200 + seed)
+    untaught = evaluate(head, *kept).accuracy
+    head.learn_many(rows, labels)
+    without = evaluate(head, *kept).accuracy
+    calibrate(head, rows, labels)
+
+    assert untaught > 0.97
+    assert without < 0.1
+    assert evaluate(head, *kept).accuracy > 0.9
+    assert evaluate(head, *fresh).accuracy > 0.9
 
 
 def test_no_lead_where_classes_are_alike():
@@ -366,9 +454,25 @@ def test_no_lead_from_single_examples():
     """Classes of one example say nothing of how well they keep against pre-trained ones."""
     rows, places = blobs(5, 1)
     head = with_kept(rows, places, blobs(4, 1, world=2)[0])
+    head.kept_lead = 0.7
     calibrate(head, rows, [f"taught {place}" for place in places])
 
     assert head.kept_lead == 0.0
+
+
+def test_lead_beside_single_examples():
+    """Beside a class of one example the lead comes from the others alone: the single one is no gap, and no doubt."""
+    rows, places = blobs(5, 6, spread=0.3)
+    rows, places = rows[:25], places[:25]  # of the last class one is left
+    kept = blobs(20, 1, world=2)[0]
+    head = with_kept(rows, places, kept)
+    calibrate(head, rows, [f"taught {place}" for place in places])
+    widest = head.kept_lead + 0.1 / 24**0.5
+
+    assert head.kept_lead > 0
+    labels = [f"taught {place}" for place in places[:24]]
+    assert lost_to_kept(head, rows[:24], labels, widest - 1e-6) == 0
+    assert lost_to_kept(head, rows[:24], labels, widest + 1e-6) == 1
 
 
 # Many examples

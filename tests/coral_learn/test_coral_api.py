@@ -487,6 +487,9 @@ DAMAGES = {
     "sums misshapen": lambda m: changed(m, sums=np.zeros((1, 1), np.int64)),
     "a class without examples": lambda m: changed(m, counts=np.array([1, 0, 1])),
     "a kept class": lambda m: changed(m, kept_classes=np.array([7]), kept_weights=np.ones((1, 64), np.float32)),
+    "no fingerprints": lambda m: changed(m, fingerprints=None),
+    "a fingerprint too few": lambda m: changed(m, fingerprints=np.zeros(2, np.uint64)),
+    "fingerprints of text": lambda m: changed(m, fingerprints=np.array(["x"] * 3)),
     "sums of text": lambda m: changed(m, sums=np.array([["x"] * 64] * 3)),
 }
 LEAKING = {
@@ -558,7 +561,8 @@ def test_notes_that_do_not_fit_corals_form(put, classes):
     """Classes in Coral's form that the hidden notes know nothing of, or too much, are refused."""
     saved = taught(ImprintingEngine(put(coral_form()))).serialize_model()
     sums, counts = np.zeros((len(classes), 16), np.int64), np.ones(len(classes), np.int64)
-    model = changed(saved, classes=np.array(classes), sums=sums, counts=counts)
+    prints = np.arange(len(classes), dtype=np.uint64)
+    model = changed(saved, classes=np.array(classes), sums=sums, counts=counts, fingerprints=prints)
     with pytest.raises(errors.ModelFormatError, match="are not its class ids"):
         ImprintingEngine(put(model), keep_classes=True)
 

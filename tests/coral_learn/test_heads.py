@@ -1,5 +1,7 @@
 """coral_learn/heads/: the rules every head keeps, and what imprinting, softmax and the pipeline do."""
 
+import hashlib
+from collections import Counter
 from io import BytesIO
 
 import numpy as np
@@ -561,15 +563,228 @@ def test_forgetting_down_to_nothing(untaught):
     assert frozen(head) == frozen(having_learnt(untaught, rows, LABELS))
 
 
-def test_forgetting_more_than_there_are(learner):
-    """More examples than a class has can't be taken back, whether some were learnt or none; nothing is."""
-    before, rows = frozen(learner), embeddings()
-    for label, mine in (("apple", [1, 3, 5, 5]), ("apple", [0, 1, 2, 3]), ("fig", [2, 2])):
-        with pytest.raises((EmbeddingMismatch, ExampleUnknown)) as caught:
-            learner.forget_many(rows[mine], label)
-        assert caught.type is (ExampleUnknown if learner.kind == "knn" else EmbeddingMismatch)
+def must_not_forget(head, rows, label):
+    """Check that a head refuses to forget these examples as unknown, and is as it was, to the byte."""
+    before, scores = frozen(head), head.scores(embeddings(4, seed=3))
+    with pytest.raises(ExampleUnknown, match=f"this example of the class {label!r} was never learnt") as caught:
+        head.forget_many(rows, label)
+    assert isinstance(caught.value, (KeyError, ValueError))
+    assert str(caught.value).startswith("this example")
+    assert frozen(head) == before
+    assert head.scores(embeddings(4, seed=3)).tobytes() == scores.tobytes()
+
+
+# Places of examples to forget: 0..5 of those taught, 6 and 7 never learnt.
+NOT_LEARNT = {
+    "never learnt": ([6], "apple"),
+    "never learnt, in a class of one": ([6], "fig"),
+    "of another class": ([0], "apple"),
+    "of another class, as many as it has": ([1, 3, 0], "apple"),
+    "one in a batch": ([1, 6, 3], "apple"),
+    "the last in a batch": ([1, 3, 5, 6], "apple"),
+    "all but one": ([6, 7, 1], "apple"),
+    "twice in a batch": ([1, 1], "apple"),
+    "more than there are, all learnt once": ([1, 3, 5, 5], "apple"),
+    "more than there are, some learnt elsewhere": ([0, 1, 2, 3], "apple"),
+    "twice in a class of one": ([2, 2], "fig"),
+}
+
+
+@pytest.mark.parametrize(("places", "label"), list(NOT_LEARNT.values()), ids=list(NOT_LEARNT))
+def test_forgetting_what_was_never_learnt(learner, places, label):
+    """Only what was learnt in this class can be taken back, a batch all or none; nothing changes otherwise."""
+    rows = np.concatenate([embeddings(), embeddings(2, seed=9)])
+
+    must_not_forget(learner, rows[places], label)
+
+
+def test_forgetting_again(learner):
+    """An example that is forgotten already can't be taken back again, nor one whose whole class is gone."""
+    rows = embeddings()
+    learner.forget(rows[1], "apple")
+    must_not_forget(learner, rows[[1]], "apple")
+    must_not_forget(learner, rows[[3, 1]], "apple")
+    learner.forget(rows[2], "fig")
+    before = frozen(learner)
+    with pytest.raises(ClassUnknown, match="'fig'"):
+        learner.forget(rows[2], "fig")
+    assert frozen(learner) == before
+    learner.learn_one(rows[1], "apple")
+    learner.forget(rows[1], "apple")
 
     assert frozen(learner) == before
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_learnt_twice(learner, at_once):
+    """The same example learnt twice can be forgotten twice, together or one by one, and not thrice."""
+    row, before = embeddings(1, seed=9), frozen(learner)
+    learner.learn_many(np.repeat(row, 2, axis=0), ["apple"] * 2)
+    must_not_forget(learner, np.repeat(row, 3, axis=0), "apple")
+    for count in (2,) if at_once else (1, 1):
+        learner.forget_many(np.repeat(row, count, axis=0), "apple")
+    assert frozen(learner) == before
+
+    must_not_forget(learner, row, "apple")
+
+
+def test_learnt_in_two_classes(learner):
+    """The same example learnt in two classes can be forgotten once in each."""
+    row, before = embeddings(1, seed=9), frozen(learner)
+    learner.learn_many(np.repeat(row, 2, axis=0), ["apple", "pear"])
+    learner.forget_many(row, "pear")
+    must_not_forget(learner, row, "pear")
+    learner.forget_many(row, "apple")
+    must_not_forget(learner, row, "apple")
+
+    assert frozen(learner) == before
+
+
+def test_forgetting_after_a_rename(untaught, learner):
+    """An example goes with its class's new name, and is not to be found under the old one, which another may have."""
+    rows = embeddings()
+    learner.rename("apple", "quince")
+    with pytest.raises(ClassUnknown, match="'apple'"):
+        learner.forget(rows[1], "apple")
+    learner.rename("pear", "apple")
+    must_not_forget(learner, rows[[1]], "apple")
+    learner.forget(rows[1], "quince")
+    must_not_forget(learner, rows[[1]], "quince")
+    learner.rename("quince", "quince")
+    learner.forget_many(rows[[3, 5]], "quince")
+
+    if not getattr(learner, "priors", {}):
+        left = [0, 2, 4]
+        assert frozen(learner) == frozen(having_learnt(untaught, rows[left], ["apple", "fig", "apple"]))
+    assert learner.counts == {"apple": 2, "fig": 1}
+
+
+def test_forgetting_after_a_merge(learner):
+    """Merged examples can be forgotten in the class they went to, beside its own, and not in that they came from."""
+    rows = embeddings()
+    learner.merge("apple", "pear")
+    with pytest.raises(ClassUnknown, match="'apple'"):
+        learner.forget(rows[1], "apple")
+    learner.forget_many(rows[[1, 0]], "pear")
+    must_not_forget(learner, rows[[1]], "pear")
+    learner.merge("pear", "pear")
+    learner.learn_one(rows[1], "apple")
+    must_not_forget(learner, rows[[3]], "apple")
+    learner.forget_many(rows[[3, 5, 4]], "pear")
+
+    assert learner.counts == {"apple": 1, "fig": 1}
+
+
+def test_merging_the_same_example(learner):
+    """An example that both of two merged classes have learnt is there twice."""
+    row = embeddings(1, seed=9)
+    learner.learn_many(np.repeat(row, 2, axis=0), ["apple", "pear"])
+    learner.merge("apple", "pear")
+    learner.forget_many(np.repeat(row, 2, axis=0), "pear")
+
+    must_not_forget(learner, row, "pear")
+
+
+def test_forgetting_after_a_state(learner):
+    """A head from a stored state forgets what the one before learnt, and nothing else, as that one does."""
+    again, rows = load_head(stored(learner)), embeddings()
+    must_not_forget(again, embeddings(1, seed=9), "apple")
+    must_not_forget(again, rows[[0]], "apple")
+    for index in (3, 2, 1, 0):
+        again.forget(rows[index], LABELS[index])
+        learner.forget(rows[index], LABELS[index])
+        assert frozen(again) == frozen(learner)
+    must_not_forget(again, rows[[3]], "apple")
+    again = load_head(stored(again))
+    again.forget(rows[5], "apple")
+
+    assert again.counts == {"pear": 1}
+
+
+def test_number_types_of_an_example(learner):
+    """An example is known again whatever number type holds it, in any memory order, and zero whatever its sign."""
+    row = np.round(embeddings(1, seed=9))
+    row[0, :2] = 0.0
+    others = (
+        row.astype(np.float64),
+        row.astype(np.uint8),
+        row.astype(">i4"),
+        np.asfortranarray(np.repeat(row, 2, axis=0))[:1],
+        np.where(row == 0, np.float32(-0.0), row),
+        row.tolist(),
+    )
+    before = frozen(learner)
+    for other in others:
+        for one, two in ((row, other), (other, row)):
+            learner.learn_many(one, ["apple"])
+            assert frozen(learner) != before
+            learner.forget_many(two, "apple")
+            assert frozen(learner) == before
+
+
+SUMMING = [name for name in sorted(UNTAUGHT) if not name.startswith("knn")]
+
+
+@pytest.mark.parametrize("name", SUMMING)
+def test_fingerprints_by_hand(name):
+    """A state has eight bytes an example, class by class and in order: the hash of its numbers, zeros unsigned."""
+    head, rows = UNTAUGHT[name](), embeddings()
+    rows[0, 0] = -0.0
+    head.learn_many(rows, LABELS)
+    expected = []
+    for label in ("apple", "fig", "pear"):
+        mine = [row.astype("<f8") + 0.0 for row, other in zip(rows, LABELS) if other == label]
+        digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in mine]
+        expected.extend(sorted(int.from_bytes(digest, "little") for digest in digests))
+    prints = head.state()["fingerprints"]
+
+    assert prints.dtype == np.uint64
+    assert prints.tolist() == expected
+    assert UNTAUGHT[name]().state()["fingerprints"].dtype == np.uint64
+    assert UNTAUGHT[name]().state()["fingerprints"].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda _: None, id="missing"),
+        pytest.param(lambda prints: prints[:-1], id="one too few"),
+        pytest.param(lambda prints: prints[:0], id="none"),
+        pytest.param(lambda prints: np.append(prints, prints[:1]), id="one too many"),
+        pytest.param(lambda prints: prints[:, None], id="a column"),
+        pytest.param(lambda prints: prints[0], id="a number"),
+        pytest.param(lambda prints: prints.astype(np.int64), id="signed"),
+        pytest.param(lambda prints: prints.astype(np.uint32), id="four bytes"),
+        pytest.param(lambda prints: prints.astype(np.float64), id="floats"),
+        pytest.param(lambda prints: prints.astype(np.str_), id="text"),
+        pytest.param(lambda prints: prints.view("S8"), id="bytes"),
+    ],
+)
+@pytest.mark.parametrize("name", SUMMING)
+def test_refuses_damaged_fingerprints(name, change):
+    """A state whose fingerprints are missing, of another type, or not as many as examples, is refused."""
+    state = stored(taught(name))
+    prints = change(state.pop("fingerprints"))
+    with pytest.raises(HeadStateError, match="fingerprints"):
+        load_head(state if prints is None else dict(state, fingerprints=prints))
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [3, 1, 2**62],
+        [2**62, 2**62, 2**62],
+        pytest.param(
+            [2**63 - 1, 2**63 - 1, 8],
+            id="6 in 64 bits",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", SUMMING)
+def test_counts_that_fit_no_fingerprints(name, counts):
+    """Counts beyond all memory, or that add up to more than 64 bits, are refused like others that don't fit."""
+    with pytest.raises(HeadStateError):
+        load_head(dict(taught(name).state(), counts=np.array(counts, np.int64)))
 
 
 def test_unknown_classes(learner):
@@ -581,6 +796,7 @@ def test_unknown_classes(learner):
         lambda: learner.rename("kiwi", "new"),
         lambda: learner.merge("kiwi", "apple"),
         lambda: learner.merge("apple", "kiwi"),
+        lambda: learner.remove("kiwi"),
     ):
         with pytest.raises(ClassUnknown, match=r"'kiwi'.*'apple'") as caught:
             change()
@@ -725,6 +941,197 @@ def test_merge(untaught, learner, label, into):
     np.testing.assert_allclose(learner.scores(embeddings(5)), expected.scores(embeddings(5)), atol=1e-6)
 
 
+# Removing a class
+
+
+@pytest.mark.parametrize("label", ["apple", "fig", "pear"])
+def test_remove(head, label):
+    """A removed class is in no list and is never answered; the others, and what is pre-trained, stay in order."""
+    before, kept = head.classes, getattr(head, "kept", [])
+    head.scores(embeddings(1))  # what was worked out before must not be used after
+    head.remove(label)
+
+    assert head.classes == [name for name in before if name != label]
+    assert getattr(head, "kept", []) == kept
+    if isinstance(head, IncrementalHead):
+        assert head.counts == {name: LABELS.count(name) for name in ("apple", "fig", "pear") if name != label}
+    queries = np.concatenate([embeddings(), embeddings(40, seed=3), -embeddings(10, seed=8)])
+    assert head.logits(queries).shape == (len(queries), len(before) - 1)
+    assert np.isfinite(head.logits(queries)).all()
+    assert not np.isnan(head.familiarity(queries)).any()
+    np.testing.assert_allclose(head.scores(queries).sum(axis=1), 1)
+    assert {head.predict(row) for row in queries} <= set(head.classes)
+    assert {head.decide(row) for row in queries} <= set(head.classes)
+    again = load_head(stored(head))
+    assert (again.classes, again.calibration) == (head.classes, head.calibration)
+    assert frozen(again) == frozen(head)
+    np.testing.assert_allclose(again.logits(queries), head.logits(queries), atol=1e-9)
+
+
+def test_remove_unknown_classes(head):
+    """A class that isn't there, or is removed already, can't be removed; nothing changes."""
+    head.remove("fig")
+    before = frozen(head)
+    for label in ("kiwi", "fig"):
+        with pytest.raises(ClassUnknown, match=rf"no class '{label}' here.*'apple'.*'pear'") as caught:
+            head.remove(label)
+        assert isinstance(caught.value, KeyError)
+
+    assert frozen(head) == before
+
+
+@pytest.mark.parametrize("make", list(EMPTY.values()), ids=list(EMPTY))
+def test_remove_from_nothing(make):
+    """A head without classes has none to remove."""
+    head = make()
+    before = frozen(head)
+    with pytest.raises(ClassUnknown, match="none"):
+        head.remove("apple")
+
+    assert frozen(head) == before
+
+
+@pytest.mark.parametrize("order", [("apple", "fig", "pear"), ("pear", "apple", "fig")])
+def test_remove_all(head, order):
+    """Without any class left a head can't answer, is still a state, and says so after it as well."""
+    for label in order:
+        head.remove(label)
+    kept = getattr(head, "kept", [])
+    assert head.classes == kept
+    assert getattr(head, "counts", {}) == {}
+    again = load_head(stored(head))
+    assert again.classes == kept
+    assert frozen(again) == frozen(head)
+    for one in (head, again) if not kept else ():
+        for ask in (one.logits, one.scores, one.predict, one.decide, one.knows, one.familiarity):
+            with pytest.raises(NothingLearnt, match="teach"):
+                ask(embeddings(1)[0])
+
+
+def test_remove_all_and_teach_again(learner):
+    """A head that all was removed from learns, answers and forgets again."""
+    kept, rows = len(getattr(learner, "kept", [])), embeddings(4, seed=8)
+    for label in ("apple", "fig", "pear"):
+        learner.remove(label)
+    learner.learn_many(rows, ["new", "old", "new", "old"])
+    assert learner.classes[kept:] == ["new", "old"]
+    assert np.isfinite(learner.logits(rows)).all()
+    learner.forget_many(rows[[0, 2]], "new")
+    learner.forget_many(rows[[1, 3]], "old")
+
+    assert learner.classes[kept:] == []
+
+
+@pytest.mark.parametrize("label", ["apple", "fig"])
+def test_remove_and_teach_again(learner, label):
+    """A removed class can be taught again, from its new examples alone; its old ones can't be forgotten any more."""
+    rows, fresh = embeddings(), -embeddings(3, seed=8)
+    learner.remove(label)
+    with pytest.raises(ClassUnknown):
+        learner.forget(rows[LABELS.index(label)], label)
+    learner.learn_many(fresh, [label] * 3)
+    assert learner.counts == dict({name: LABELS.count(name) for name in LABELS}, **{label: 3})
+    assert [learner.predict(row) for row in fresh] == [label] * 3
+    must_not_forget(learner, rows[[LABELS.index(label)]], label)
+    learner.forget_many(fresh, label)
+
+    assert label not in learner.classes
+
+
+@pytest.mark.parametrize("label", ["apple", "fig", "pear"])
+def test_others_after_a_removal(learner, label):
+    """What was learnt of the other classes can be forgotten, renamed and merged as before."""
+    learner.remove(label)
+    left = [index for index, other in enumerate(LABELS) if other != label]
+    one, other = sorted({LABELS[index] for index in left})
+    again = load_head(stored(learner))
+    learner.merge(one, other)
+    learner.rename(other, "both")
+    learner.forget_many(embeddings()[left], "both")
+    assert learner.counts == {}
+    for index in left:
+        again.forget(embeddings()[index], LABELS[index])
+
+    assert again.counts == {}
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(UNTAUGHT) if not name.startswith("lda")])
+@pytest.mark.parametrize("label", ["apple", "fig", "pear"])
+def test_removed_leaves_no_trace(name, label):
+    """Of a removed class nothing is left: the bytes of a head that was never taught it, before and after more."""
+    rows, head = embeddings(), taught(name)
+    head.remove(label)
+    left = [index for index, other in enumerate(LABELS) if other != label]
+    expected = having_learnt(UNTAUGHT[name], rows[left], [LABELS[index] for index in left])
+    assert frozen(head) == frozen(expected)
+    np.testing.assert_allclose(head.logits(rows), expected.logits(rows), atol=PLACE)
+    for one in (head, expected):
+        one.learn_many(embeddings(3, seed=9), ["new", label, "pear"])
+
+    assert frozen(head) == frozen(expected)
+
+
+def test_forgetting_one_by_one_equals_removal():
+    """Where the examples are at hand, forgetting all of them is a removal; with one alone, for lda too."""
+    for name in UNTAUGHT:
+        for label in ("fig",) if name.startswith("lda") else ("apple", "fig", "pear"):
+            one, other = taught(name), taught(name)
+            one.remove(label)
+            other.forget_many(embeddings()[[place for place, mine in enumerate(LABELS) if mine == label]], label)
+            assert frozen(one) == frozen(other), (name, label)
+
+
+def test_remove_forgets_the_prior():
+    """The prior of a removed class goes with it; others stay."""
+    head = taught("lda, priors")
+    head.remove("apple")
+    assert head.priors == {"kiwi": 0.5}
+    head.learn_one(embeddings(1)[0], "apple")
+
+    assert head.priors == {"kiwi": 0.5}
+    assert load_head(stored(head)).priors == {"kiwi": 0.5}
+
+
+def test_remove_keeps_the_calibration(head):
+    """Scale and threshold stay as they were calibrated, and so does the lead of pre-trained classes."""
+    head.calibration, lead = Calibration(7.5, 0.25), getattr(head, "kept_lead", None)
+    head.remove("apple")
+
+    assert head.calibration == Calibration(7.5, 0.25)
+    assert getattr(head, "kept_lead", None) == lead
+
+
+def test_remove_names_of_numpy(untaught):
+    """A class is removed by a name of numpy's own types as by Python's."""
+    head = untaught()
+    head.learn_many(embeddings(), LABELS)
+    head.remove(np.str_("apple"))
+    assert list(head.counts) == ["fig", "pear"]
+    if not getattr(head, "kept", []):
+        head = having_learnt(untaught, embeddings(3), [3, 1, 2])
+        head.remove(np.int64(3))
+        assert head.classes == [1, 2]
+
+
+@pytest.mark.parametrize("label", ["apple", "fig", "pear"])
+@pytest.mark.parametrize("means", [None, embeddings(3, seed=13)], ids=["no means", "means"])
+def test_softmax_removes_in_step(means, label):
+    """A softmax head's weights, biases and means go together: the state is that of a head made without the class."""
+    head, names = softmax(MEAN, means), ["apple", "fig", "pear"]
+    left = [place for place, name in enumerate(names) if name != label]
+    before, familiarity = head.logits(embeddings(5)), head.familiarity(embeddings(5))
+    means = None if means is None else means[left]
+    expected = SoftmaxHead(
+        EmbeddingPipeline(SIZE, MEAN), [names[place] for place in left], head.weights[left], head.biases[left], means
+    )
+    head.remove(label)
+
+    assert frozen(head) == frozen(expected)
+    np.testing.assert_allclose(head.logits(embeddings(5)), before[:, left], atol=PLACE)
+    np.testing.assert_allclose(head.familiarity(embeddings(5)), expected.familiarity(embeddings(5)), atol=PLACE)
+    assert (head.familiarity(embeddings(5)) <= familiarity + PLACE).all()
+
+
 # Leaving out
 
 
@@ -856,6 +1263,32 @@ def test_forgetting_everything(name, rows):
     assert frozen(head) == frozen(UNTAUGHT[name]())
 
 
+@given(st.sampled_from(SUMMING), ROWS, st.lists(st.tuples(st.integers(0, 11), st.sampled_from("abc")), max_size=20))
+def test_forgets_what_was_learnt_only(name, rows, tries):
+    """Any examples in any classes: those learnt there, as often as learnt, are forgotten, all others refused."""
+    head = having_learnt(UNTAUGHT[name], np.array([row for row, _ in rows]), [label for _, label in rows])
+    left = Counter(((row + 0.0).tobytes(), label) for row, label in rows)
+    for place, label in tries:
+        row = rows[place % len(rows)][0]
+        key, before = ((row + 0.0).tobytes(), label), frozen(head)
+        try:
+            head.forget(row, label)
+        except (ExampleUnknown, ClassUnknown) as error:
+            assert not left[key]
+            assert isinstance(error, ClassUnknown) == (label not in head.classes)
+            assert frozen(head) == before
+        else:
+            left[key] -= 1
+            assert left[key] >= 0
+    again = having_learnt(
+        UNTAUGHT[name],
+        np.array([np.frombuffer(row, np.float32) for row, _ in left.elements()]).reshape(-1, SIZE),
+        [label for _, label in left.elements()],
+    )
+
+    assert frozen(head) == frozen(again)
+
+
 @given(KINDS, ROWS, arrays(np.float32, SIZE, elements=st.floats(-1e6, 1e6, width=32)))
 def test_scores_always_sum_to_one(name, rows, embedding):
     """Any finite embedding, zero as well, has scores that sum to 1, from any examples."""
@@ -917,7 +1350,7 @@ def test_lead_of_pretrained_classes():
 
 
 def test_pretrained_classes_are_fixed():
-    """A pre-trained class can't be taught, taken back, renamed or merged, and nothing else is learnt with it."""
+    """A pre-trained class can't be taught, taken back, removed, renamed or merged; nothing else is learnt with it."""
     head, rows = taught("imprinting, pre-trained"), embeddings(2)
     before = frozen(head)
     for change in (
@@ -928,6 +1361,7 @@ def test_pretrained_classes_are_fixed():
         lambda: head.rename("apple", "ox"),
         lambda: head.merge("ox", "apple"),
         lambda: head.merge("apple", "ox"),
+        lambda: head.remove("ox"),
     ):
         with pytest.raises(ClassPretrained, match="'ox' is pre-trained"):
             change()
