@@ -26,7 +26,7 @@ from service.http.access import Access, is_loopback, load_tokens
 from service.http.server import create_server, listen
 from service.http.services import Services
 from service.jobs import JobQueue
-from service.learner import Learner
+from service.learning import Answering, Teaching, Versions
 from service.live import LiveLoop, Watchers
 from service.pictures import PictureReader
 from service.reembedding import Reembedding
@@ -54,7 +54,7 @@ class Daemon:
         self._listener = listen(settings.host, settings.port)
         self.settings, folder = settings, Path(settings.data_dir).expanduser()
         try:
-            self._store = Store(folder)
+            self._store = Store(folder, int(settings.min_free_mb * _MEGABYTE))
         except Exception:
             self._listener.close()
             raise
@@ -65,7 +65,9 @@ class Daemon:
                 *(swept.orphans, swept.folders, swept.missing),
             )
         self.tokens = {} if is_loopback(settings.host) else load_tokens(folder)
-        self._learner = Learner(self._store, settings.head, settings.keep_classes)
+        self._answering = Answering(settings.head)
+        self._versions = Versions(self._store, self._answering, settings.head, settings.keep_classes)
+        self._teaching = Teaching(self._store, self._answering, self._versions.rebuild)
         self._extraction = ExtractorSupervisor(
             settings.model, settings.device, _threads(settings.threads), settings.extractor_timeout, self._on_ready
         )
@@ -77,11 +79,11 @@ class Daemon:
         fps = settings.camera_fps
         if self.shows_demo:
             source, fps = str(draw_demo(folder / "demo")), fps or _DEMO_FPS
-        self._live = LiveLoop(Camera(source, fps), self._extraction, self._learner, self._watchers)
+        self._live = LiveLoop(Camera(source, fps), self._extraction, self._answering, self._watchers)
         rates = settings.false_accept_rate, settings.most_refused
-        self._jobs = JobQueue(self._store, self._learner, self._live.tell_model, *rates)
-        self._calibrating = Calibrating(self._learner, *rates)
-        self._reembedding = Reembedding(self._store, self._extraction, pictures, self._learner)
+        self._jobs = JobQueue(self._store, self._answering, self._versions, self._live.tell_model, *rates)
+        self._calibrating = Calibrating(self._store, self._answering, self._versions, *rates)
+        self._reembedding = Reembedding(self._store, self._extraction, pictures, self._answering, self._teaching)
         access = Access(settings.host, settings.allowed_hosts, self.tokens)
         services = Services(
             settings,
@@ -89,7 +91,10 @@ class Daemon:
             self._store,
             self._extraction,
             pictures,
-            self._learner,
+            self._answering,
+            self._teaching,
+            self._versions,
+            self._calibrating,
             self._jobs,
             self._live,
             self._watchers,
@@ -149,7 +154,7 @@ class Daemon:
         sys.exit(0)
 
     def _on_ready(self, info: ExtractorInfo, model_path: Path) -> None:
-        self._learner.adopt(info, model_path)
+        self._versions.adopt(info, model_path)
         self._reembedding.start()
 
 

@@ -10,7 +10,7 @@ from service.camera import Camera, Frame
 from service.camera.supervisor import LOST, NONE, ONLINE
 from service.errors import CameraError, ServiceError, TooManyStreams
 from service.extraction import ExtractorSupervisor
-from service.learner import Learner
+from service.learning import Answering
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +81,9 @@ class LiveLoop:
     """A thread that classifies the camera's newest frame, again and again."""
 
     def __init__(
-        self, camera: Camera, extraction: ExtractorSupervisor, learner: Learner, watchers: Watchers, top_k: int = 5
+        self, camera: Camera, extraction: ExtractorSupervisor, answering: Answering, watchers: Watchers, top_k: int = 5
     ):
-        self._camera, self._extraction, self._learner, self._watchers = camera, extraction, learner, watchers
+        self._camera, self._extraction, self._answering, self._watchers = camera, extraction, answering, watchers
         self._top_k = top_k
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
@@ -138,7 +138,7 @@ class LiveLoop:
     def tell_model(self) -> None:
         """Tell watchers which model answers now."""
         with self._telling:  # asked for inside, so that an older answer can't be the last one told
-            self._tell(MODEL, self._learner.model)
+            self._tell(MODEL, self._answering.model)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -158,7 +158,7 @@ class LiveLoop:
 
     def _step(self) -> None:
         """One pass: one frame, one answer."""
-        info = self._learner.extractor
+        info = self._answering.extractor
         if info is None:
             self._stopping.wait(0.2)
             return
@@ -178,7 +178,7 @@ class LiveLoop:
         started = time.perf_counter()
         embedded = self._extraction.embed(frame.pixels)
         scoring = time.perf_counter()
-        answer = self._learner.classify(embedded.embedding, self._top_k)
+        answer = self._answering.classify(embedded.embedding, self._top_k)
         ended = time.perf_counter()
         self.frames += 1
         self.tell_model()

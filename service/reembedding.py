@@ -10,7 +10,7 @@ from typing import List, Optional
 from coral_learn.errors import ImageError
 from service.errors import ExtractorFailed, Refused, StoreError, Unavailable
 from service.extraction import ExtractorSupervisor
-from service.learner import Learner
+from service.learning import Answering, Teaching
 from service.pictures import PictureReader
 from service.store import Store
 
@@ -22,20 +22,21 @@ _PAUSE = 2.0  # seconds before another try when the extractor is busy or lost
 class Reembedding:
     """A thread that works off what is missing, and ends."""
 
-    def __init__(self, store: Store, extraction: ExtractorSupervisor, pictures: PictureReader, learner: Learner):
-        self._store, self._extraction, self._pictures, self._learner = store, extraction, pictures, learner
+    def __init__(self, store: Store, extraction: ExtractorSupervisor, pictures: PictureReader, answering: Answering, teaching: Teaching):
+        self._store, self._extraction, self._pictures = store, extraction, pictures
+        self._answering, self._teaching = answering, teaching
         self._stopping = threading.Event()
         self._thread: Optional[threading.Thread] = None
         self.left = 0
 
     def start(self) -> None:
-        """Look for what is missing and embed it, unless that is under way. Call after `Learner.adopt`."""
+        """Look for what is missing and embed it, unless that is under way. Call after `Versions.adopt`."""
         if self._thread is not None and self._thread.is_alive():
             return
-        missing = self._store.examples.without_embedding(self._learner.extractor.digest)
+        missing = self._store.examples.without_embedding(self._answering.extractor.digest)
         self.left = len(missing)
         if missing:
-            log.warning("%d stored pictures are embedded anew for %s", self.left, self._learner.extractor.name)
+            log.warning("%d stored pictures are embedded anew for %s", self.left, self._answering.extractor.name)
             self._thread = threading.Thread(target=self._run, args=(missing,), name="reembedding", daemon=True)
             self._thread.start()
 
@@ -54,8 +55,8 @@ class Reembedding:
     def _embed(self, sha256: str) -> bool:
         """Whether this picture is done with: embedded, or unusable."""
         try:
-            picture = self._pictures.read(self._store.images.read(sha256), self._learner.extractor)
-            self._learner.add_missing_embedding(sha256, self._extraction.embed(picture.pixels).embedding)
+            picture = self._pictures.read(self._store.images.read(sha256), self._answering.extractor)
+            self._teaching.add_missing_embedding(sha256, self._extraction.embed(picture.pixels).embedding)
         except (ImageError, Refused, StoreError, ExtractorFailed) as error:
             log.error("the stored picture %s can't be embedded: %s", sha256[:12], error)
         except Unavailable:

@@ -88,13 +88,15 @@ class NeighboursHead(IncrementalHead):
 
     def forget_many(self, embeddings: np.ndarray, label) -> None:
         rows, _ = _in_bytes(self.pipeline(embeddings))
-        mine = self._of(label)
+        places: Dict[bytes, List[int]] = {}
+        for index in self._of(label):
+            places.setdefault(self._rows[index].tobytes(), []).append(index)
         found: List[int] = []
         for row in rows:
-            same = [i for i in mine if i not in found and (self._rows[i] == row).all()]
+            same = places.get(row.tobytes())
             if not same:
-                raise ExampleUnknown(f"this example of the class {label!r} was never learnt")
-            found.append(same[-1])
+                raise ExampleUnknown(f"this example of the class {label!r} was never learnt, or is forgotten already")
+            found.append(same.pop())
         self._delete(found)
 
     def rename(self, label, new) -> None:

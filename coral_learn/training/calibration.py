@@ -8,7 +8,8 @@ rank argument of conformal prediction (Vovk, Gammerman, Shafer: Algorithmic Lear
 World, 2005).
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from collections import Counter
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def calibrate(
         refuse more, the threshold gives way. 1 keeps the rate whatever it costs.
     """
     check_rate(false_accept_rate)
-    chosen = choose_classes(labels)
+    chosen = choose_examples(labels)
     labels, embeddings = [labels[index] for index in chosen], np.asarray(embeddings)[chosen]
     if not labels:
         head.calibration = Calibration(head.scale)
@@ -107,17 +108,21 @@ def calibrate_softmax(
     return found._replace(calibration=head.calibration)
 
 
-def choose_classes(labels: Sequence[Any]) -> List[int]:
-    """Examples to calibrate with: those of whole classes, spread over all of them, until there are enough."""
-    mine: Dict[Any, List[int]] = {}
-    for index, label in enumerate(labels):
-        mine.setdefault(label, []).append(index)
-    names = sorted(mine)
-    chosen: List[int] = []
+def choose_classes(counts: Mapping[Any, int]) -> List[Any]:
+    """Classes to calibrate with, by their counts of examples: spread over all, until these are enough; sorted."""
+    names, chosen, examples = sorted(counts), [], 0
     for place in np.random.RandomState(0).permutation(len(names)):
-        if not chosen or len(chosen) + len(mine[names[place]]) <= _SAMPLE:
-            chosen.extend(mine[names[place]])
+        count = counts[names[place]]
+        if not chosen or examples + count <= _SAMPLE:
+            chosen.append(names[place])
+            examples += count
     return sorted(chosen)
+
+
+def choose_examples(labels: Sequence[Any]) -> List[int]:
+    """The indices of the examples of those classes."""
+    chosen = set(choose_classes(Counter(labels)))
+    return [index for index, label in enumerate(labels) if label in chosen]
 
 
 def check_rate(rate: float) -> None:

@@ -5,7 +5,7 @@ from flask import Blueprint, jsonify
 from service.errors import Invalid, NotFound
 from service.http.reading import json_body, paging
 from service.http.services import services
-from service.learner import ListedClass
+from service.learning import ListedClass
 from service.store.classes import check_name
 
 blueprint = Blueprint("classes", __name__)
@@ -15,7 +15,7 @@ blueprint = Blueprint("classes", __name__)
 def list_classes():
     """Every class, a page at a time."""
     page, size = paging()
-    every = services().learner.classes()
+    every = services().teaching.classes()
     items = [_as_dict(one) for one in every[page * size : (page + 1) * size]]
     return jsonify(items=items, page=page, size=size, total=len(every))
 
@@ -23,7 +23,7 @@ def list_classes():
 @blueprint.post("/v1/classes")
 def create_class():
     """Add a class without examples."""
-    created = services().learner.create_class(_name_in_body())
+    created = services().teaching.create_class(_name_in_body())
     services().live.tell_model()
     return jsonify(_as_dict(ListedClass(created.name, 0, False))), 201
 
@@ -37,16 +37,16 @@ def get_class(name: str):
 @blueprint.patch("/v1/classes/<name>")
 def rename_class(name: str):
     """Give a class another name."""
-    renamed = services().learner.rename_class(name, _name_in_body())
+    renamed = services().teaching.rename_class(name, _name_in_body())
     return jsonify(_as_dict(ListedClass(renamed.name, renamed.examples, False)))
 
 
 @blueprint.delete("/v1/classes/<name>")
 def delete_class(name: str):
     """Remove a class with its examples."""
-    examples = services().learner.delete_class(name)
+    examples = services().teaching.delete_class(name)
     services().live.tell_model()
-    return jsonify(deleted=name, examples=examples, model=services().learner.model)
+    return jsonify(deleted=name, examples=examples, model=services().answering.model)
 
 
 def _name_in_body() -> str:
@@ -57,7 +57,7 @@ def _name_in_body() -> str:
 
 
 def _find(name: str) -> ListedClass:
-    for one in services().learner.classes():
+    for one in services().teaching.classes():
         if one.name == name:
             return one
     raise NotFound(f"there is no class {name[:100]!r}", "class_not_found")

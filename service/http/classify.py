@@ -22,10 +22,10 @@ def classify():
     if len(files) != 1:
         raise Invalid(f"one picture is classified at a time, got {len(files)}", "file")
     parts = services()
-    picture = parts.pictures.read(files[0].data, parts.learner.must_have_extractor())
+    picture = parts.pictures.read(files[0].data, parts.answering.must_have_extractor())
     embedded = parts.extraction.embed(picture.pixels)
     scoring = time.perf_counter()
-    answer = parts.learner.classify(embedded.embedding, top_k)
+    answer = parts.answering.classify(embedded.embedding, top_k)
     ended = time.perf_counter()
     timing = {
         "decode": round(picture.decode_ms, 2),

@@ -12,7 +12,7 @@ from service.http.reading import Upload, paging, uploads
 from service.http.services import services
 from service.pictures import Picture
 from service.store.classes import check_name
-from service.store.examples import NewPicture, StoredExample
+from service.store.examples import NewPicture, Origin, StoredExample
 
 blueprint = Blueprint("examples", __name__)
 
@@ -25,7 +25,7 @@ def add_examples():
     if not pictures:
         return _nothing_accepted(rejected)
     parts, new = services(), [_to_store(picture) for picture in pictures]
-    added = parts.learner.add_examples(name, new, [picture.data for picture in pictures], "upload")
+    added = parts.teaching.add_examples(name, new, [picture.data for picture in pictures], Origin("upload"))
     parts.live.tell_model()
     accepted = [
         {
@@ -43,7 +43,7 @@ def add_examples():
         "accepted": accepted,
         "rejected": rejected,
         "class_examples": parts.store.classes.get(name).examples,
-        "model": parts.learner.model,
+        "model": parts.answering.model,
     }
     return jsonify(body), 201
 
@@ -76,9 +76,9 @@ def get_image(example: str):
 def delete_example(example: str):
     """Remove an example; the live model forgets it exactly."""
     parts = services()
-    parts.learner.delete_example(example)
+    parts.teaching.delete_example(example)
     parts.live.tell_model()
-    return jsonify(deleted=example, model=parts.learner.model)
+    return jsonify(deleted=example, model=parts.answering.model)
 
 
 def _class_in_query() -> str:
@@ -93,7 +93,7 @@ def _read(files: List[Upload]) -> Tuple[List[Picture], List[Dict[str, Any]]]:
     parts, good, rejected = services(), [], []
     for file in files:
         try:
-            picture = parts.pictures.read(file.data, parts.learner.must_have_extractor())
+            picture = parts.pictures.read(file.data, parts.answering.must_have_extractor())
         except ImageError as error:
             refusal = {"filename": file.filename, "code": error.code, "detail": str(error)}
             rejected.append(dict(refusal, status=status_of(error)))
@@ -111,10 +111,10 @@ def _to_store(picture: Picture) -> NewPicture:
 
 def _not_seen(example: str) -> List[str]:
     """A word of warning when what was taught is not in what answers."""
-    learner = services().learner
-    if learner.has_seen(example):
+    answering = services().answering
+    if answering.has_seen(example):
         return []
-    version = learner.model["version"]
+    version = answering.model["version"]
     return [f"version {version} answers now and has not seen this picture: train again, or activate the live model"]
 
 

@@ -34,14 +34,14 @@ def readyz():
 def status():
     """What runs, on what, how well, and with how much in it."""
     parts = services()
-    info, health = parts.learner.extractor, parts.extraction.health
+    info, health = parts.answering.extractor, parts.extraction.health
     return jsonify(
         version=coral_learn.__version__,
         device=info.device if info else None,
         device_reason=info.reason if info else health.reason,
         degraded=bool(info and info.degraded) or health.state != READY,
         extractor=_extractor(parts),
-        model=dict(parts.learner.model, unseen=parts.learner.unseen()),
+        model=dict(parts.answering.model, unseen=parts.versions.unseen()),
         counts={
             "classes": len(parts.store.classes.all()),
             "examples": parts.store.examples.count(),
@@ -54,7 +54,7 @@ def status():
 
 
 def _extractor(parts) -> Dict[str, Any]:
-    info, health = parts.learner.extractor, parts.extraction.health
+    info, health = parts.answering.extractor, parts.extraction.health
     facts = {
         "state": health.state,
         "reason": health.reason,
@@ -74,7 +74,7 @@ def _extractor(parts) -> Dict[str, Any]:
 
 def _failing() -> List[Dict[str, str]]:
     parts, failing = services(), []
-    if parts.extraction.health.state != READY or parts.learner.extractor is None:
+    if parts.extraction.health.state != READY or parts.answering.extractor is None:
         failing.append({"field": "extractor", "detail": parts.extraction.health.reason})
     try:
         parts.store.check_writable()

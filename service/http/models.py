@@ -8,7 +8,7 @@ from coral_learn.training import INCREMENTAL
 from service.errors import Invalid, NotFound
 from service.http.reading import json_body
 from service.http.services import services
-from service.learner import LIVE
+from service.learning import LIVE
 from service.store.models import StoredModel
 
 blueprint = Blueprint("models", __name__)
@@ -39,7 +39,7 @@ def get_report(version: str):
 
 
 def _live_report() -> Dict[str, Any]:
-    report = services().learner.live_report
+    report = services().answering.live_report
     if report is None:
         raise NotFound("the live model has not been measured yet; ask again in a second", "report_not_found")
     return report
@@ -47,7 +47,7 @@ def _live_report() -> Dict[str, Any]:
 
 def _named(report: Dict[str, Any], measured: str) -> Dict[str, Any]:
     """A report with names for the numbers of classes, as they are now: names may change."""
-    name = services().learner.class_name
+    name = services().answering.class_name
     figures = dict(report[measured])
     for field in ("classes", "answers"):
         figures[field] = [None if number is None else name(number) for number in figures[field]]
@@ -64,13 +64,13 @@ def activate(version: str):
     """Let a model answer from now on."""
     parts = services()
     if version == LIVE:
-        parts.learner.activate_live(_head_in_body())
+        parts.versions.activate_live(_head_in_body())
     else:
         number = _number(version)
         _only(json_body(), ())
-        parts.learner.activate(number)
+        parts.versions.activate(number)
     parts.live.tell_model()
-    return jsonify(model=parts.learner.model, unseen=parts.learner.unseen())
+    return jsonify(model=parts.answering.model, unseen=parts.versions.unseen())
 
 
 def _head_in_body():
@@ -101,10 +101,10 @@ def _number(version: str) -> int:
 
 def _live() -> Dict[str, Any]:
     parts = services()
-    report = parts.learner.live_report
+    report = parts.answering.live_report
     accuracy = report["left_out"]["accuracy"] if report is not None else None
-    facts = dict(parts.learner.live_facts(), created=None, examples=parts.store.examples.count(), accuracy=accuracy)
-    return dict(facts, active=parts.learner.model["version"] == LIVE)
+    facts = dict(parts.answering.live_facts, created=None, examples=parts.store.examples.count(), accuracy=accuracy)
+    return dict(facts, active=parts.answering.model["version"] == LIVE)
 
 
 def _as_dict(model: StoredModel) -> Dict[str, Any]:
@@ -115,5 +115,5 @@ def _as_dict(model: StoredModel) -> Dict[str, Any]:
         "classes": model.classes,
         "examples": model.examples,
         "accuracy": model.accuracy,
-        "active": services().learner.model["version"] == model.version,
+        "active": services().answering.model["version"] == model.version,
     }

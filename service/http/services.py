@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 from flask import current_app
 
+from service.calibrating import Calibrating
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
 from service.jobs import JobQueue
-from service.learner import Learner
+from service.learning import Answering, Teaching, Versions
 from service.live import LiveLoop, Watchers
 from service.pictures import PictureReader
 from service.reembedding import Reembedding
@@ -23,7 +24,10 @@ class Services(NamedTuple):
     store: Store
     extraction: ExtractorSupervisor
     pictures: PictureReader
-    learner: Learner
+    answering: Answering
+    teaching: Teaching
+    versions: Versions
+    calibrating: Calibrating
     jobs: JobQueue
     live: LiveLoop
     watchers: Watchers

@@ -10,7 +10,7 @@ from coral_learn.training import FALSE_ACCEPT_RATE, MOST_REFUSED
 from service.children import Child
 from service.errors import Conflict, ServiceError
 from service.jobs.options import TrainOptions
-from service.learner import LIVE, Learner
+from service.learning import LIVE, Answering, Versions
 from service.store import Store
 from service.store.jobs import CANCELLED, ENDED, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED, StoredJob
 from service.store.models import FinishedModel
@@ -32,12 +32,13 @@ class JobQueue:
     def __init__(
         self,
         store: Store,
-        learner: Learner,
+        answering: Answering,
+        versions: Versions,
         on_model: Optional[Callable[[], None]] = None,
         false_accept_rate: float = FALSE_ACCEPT_RATE,
         most_refused: float = MOST_REFUSED,
     ):
-        self._store, self._learner, self._on_model = store, learner, on_model
+        self._store, self._answering, self._versions, self._on_model = store, answering, versions, on_model
         self._rates = false_accept_rate, most_refused
         self._stopping = threading.Event()
         self._changed = threading.Condition()
@@ -121,7 +122,7 @@ class JobQueue:
 
     def _take(self) -> Optional[StoredJob]:
         """The oldest queued job, running from now on; None when there is nothing to do."""
-        if self._learner.extractor is None:
+        if self._answering.extractor is None:
             return None
         with self._changed:
             waiting = [job for job in self._store.jobs.unfinished() if job.state == QUEUED]
@@ -172,26 +173,26 @@ class JobQueue:
             job = self._set(job._replace(progress=message[1], metrics={**job.metrics, **message[2]}))
 
     def _publish(self, job: StoredJob, finished: FinishedModel, baseline: Dict[str, Any]) -> None:
-        version = self._learner.add_version(job, finished)
+        version = self._versions.add(job, finished)
         held_out = job.metrics.get("held_out_examples", 0)
         activated, reason = decide(job.options["activate"], finished.accuracy, held_out, baseline)
-        if activated and self._learner.keeps_classes and job.options["activate"] == "if_better":
+        if activated and self._versions.keeps_classes and job.options["activate"] == "if_better":
             activated, reason = False, "versions hold taught classes only, the pre-trained ones would be lost"
         if activated:
-            self._learner.activate(version)
+            self._versions.activate(version)
             if self._on_model is not None:
                 self._on_model()
         log.info("job %s made model version %d: %s", job.id, version, reason)
         self._end(job, SUCCEEDED, model={"version": version, "activated": activated, "reason": reason})
 
     def _arguments(self, job: StoredJob, folder: Path) -> Dict[str, Any]:
-        extractor = self._learner.must_have_extractor()
+        extractor = self._answering.must_have_extractor()
         return {
             "data_folder": str(self._store.folder),
             "version_folder": str(folder),
             "extractor": extractor.digest,
             "size": extractor.embedding_size,
-            "mean": self._learner.mean_embedding,
+            "mean": self._answering.manifest.mean_embedding,
             "rates": self._rates,
             "options": job.options,
             "baseline": self._baseline(),
@@ -199,7 +200,7 @@ class JobQueue:
 
     def _baseline(self) -> Dict[str, Any]:
         """The recipe of the model that answers now: its head, its options and what it was trained on."""
-        model = self._learner.model
+        model = self._answering.model
         recipe = {"version": model["version"], "head": model["head"], "examples": None, "softmax": {}}
         if model["version"] != LIVE:
             stored = self._store.models.get(model["version"])

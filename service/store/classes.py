@@ -77,6 +77,13 @@ class Classes:
             raise Conflict(f"there is a class {name!r} already", "class_exists") from None
         return cursor.lastrowid
 
+    def restore(self, connection: sqlite3.Connection, number: int, name: str) -> None:
+        """Put back a class that was deleted, with its number. Raises `Conflict`."""
+        try:
+            connection.execute("INSERT INTO classes (id, name, created) VALUES (?, ?, ?)", (number, name, time.time()))
+        except sqlite3.IntegrityError:
+            raise Conflict(f"there is a class {name!r} already", "class_exists") from None
+
     def find_or_create(self, connection: sqlite3.Connection, name: str) -> int:
         """The number of the class of this name, made when missing."""
         row = connection.execute("SELECT id FROM classes WHERE name = ?", (name,)).fetchone()

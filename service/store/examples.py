@@ -6,7 +6,7 @@ An example is a picture in a class; an embedding belongs to a picture and the ex
 import sqlite3
 import time
 import uuid
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from service.store.database import Database
 
 
 class StoredExample(NamedTuple):
-    """A labelled picture. Width and height in pixels, as in the file; created in seconds since 1970."""
+    """A labelled picture. Width and height in pixels, as in the file; created in seconds since 1970; see `Origin`."""
 
     id: str
     class_id: int
@@ -26,7 +26,21 @@ class StoredExample(NamedTuple):
     height: int
     bytes: int
     source: str
+    capture: Optional[str]
     created: float
+    client_id: Optional[str]
+
+
+class Origin(NamedTuple):
+    """Where an example comes from.
+
+    source : upload, camera or import; capture : frames taken together share it; client_id : the
+    client's own name for it
+    """
+
+    source: str
+    capture: Optional[str] = None
+    client_id: Optional[str] = None
 
 
 class NewPicture(NamedTuple):
@@ -51,7 +65,7 @@ class Learnt(NamedTuple):
 
 _SELECT = (
     "SELECT e.id, e.class_id, c.name AS class_name, e.sha256, e.format, e.width, e.height, e.bytes, e.source, "
-    "e.created "
+    "e.capture, e.created, e.client_id "
     "FROM examples e JOIN classes c ON c.id = e.class_id "
 )
 
@@ -70,7 +84,7 @@ class Examples:
                 "SELECT COUNT(*) FROM examples e JOIN classes c ON c.id = e.class_id " + where, values
             ).fetchone()[0]
             rows = connection.execute(
-                _SELECT + where + "ORDER BY e.created, e.id LIMIT ? OFFSET ?", (*values, size, page * size)
+                _SELECT + where + "ORDER BY e.rowid LIMIT ? OFFSET ?", (*values, size, page * size)
             ).fetchall()
         return [StoredExample(*row) for row in rows], total
 
@@ -93,7 +107,7 @@ class Examples:
             return [StoredExample(*row) for row in connection.execute(_SELECT + "WHERE e.sha256 = ?", (sha256,))]
 
     def add(
-        self, connection: sqlite3.Connection, class_id: int, picture: NewPicture, source: str, capture: Optional[str]
+        self, connection: sqlite3.Connection, class_id: int, picture: NewPicture, origin: Origin
     ) -> Tuple[str, bool]:
         """Add a picture to a class. Returns the example's id and whether it is new there."""
         row = connection.execute(
@@ -102,21 +116,21 @@ class Examples:
         if row:
             return row["id"], False
         example = uuid.uuid4().hex
-        facts = (example, class_id, *picture[:5], source, capture, time.time())
+        facts = (example, class_id, *picture[:5], *origin, time.time())
         connection.execute(
-            "INSERT INTO examples (id, class_id, sha256, format, width, height, bytes, source, capture, created) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO examples (id, class_id, sha256, format, width, height, bytes, source, capture, client_id, "
+            "created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             facts,
         )
         return example, True
 
-    def delete(self, connection: sqlite3.Connection, example: StoredExample) -> bool:
-        """Remove an example; returns whether its picture, too, is no longer used."""
-        connection.execute("DELETE FROM examples WHERE id = ?", (example.id,))
-        used = connection.execute("SELECT 1 FROM examples WHERE sha256 = ?", (example.sha256,)).fetchone()
-        if not used:
-            connection.execute("DELETE FROM embeddings WHERE sha256 = ?", (example.sha256,))
-        return not used
+    def move(self, connection: sqlite3.Connection, example: str, class_id: int) -> bool:
+        """Put an example into another class; False where that has its picture already."""
+        try:
+            connection.execute("UPDATE examples SET class_id = ? WHERE id = ?", (class_id, example))
+        except sqlite3.IntegrityError:
+            return False
+        return True
 
     def of_class(self, connection: sqlite3.Connection, class_id: int) -> List[StoredExample]:
         """Every example of a class."""
@@ -183,6 +197,22 @@ class Examples:
             return [row["sha256"] for row in rows]
 
     def pictures(self) -> set:
-        """The sha256 of every picture that an example uses."""
+        """The sha256 of every picture that an example uses, or one that can still be put back."""
         with self._database.read() as connection:
-            return {row["sha256"] for row in connection.execute("SELECT DISTINCT sha256 FROM examples")}
+            rows = connection.execute("SELECT sha256 FROM examples UNION SELECT sha256 FROM trash")
+            return {row["sha256"] for row in rows}
+
+    def taught(self, extractor: str) -> Dict[str, int]:
+        """The class of every example that has an embedding by this extractor, by the example's id."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT e.id, e.class_id FROM examples e WHERE EXISTS "
+                "(SELECT 1 FROM embeddings v WHERE v.sha256 = e.sha256 AND v.extractor = ?)",
+                (extractor,),
+            )
+            return dict(tuple(row) for row in rows)
+
+    def by_client_id(self, client_id: str) -> List[StoredExample]:
+        """Every example with a client's own name."""
+        with self._database.read() as connection:
+            return [StoredExample(*row) for row in connection.execute(_SELECT + "WHERE e.client_id = ?", (client_id,))]

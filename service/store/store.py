@@ -2,16 +2,19 @@
 
 import fcntl
 import os
+import threading
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from service.errors import DataFolderInUse, StoreError
+from service.errors import DataFolderInUse, StoreError, StoreFull
 from service.store.classes import Classes
 from service.store.database import Database
 from service.store.examples import Examples
 from service.store.files import ImageFiles
 from service.store.jobs import Jobs
+from service.store.journal import Journal
 from service.store.models import Models
+from service.store.replies import Replies
 
 
 class Swept(NamedTuple):
@@ -25,11 +28,14 @@ class Swept(NamedTuple):
 class Store:
     """Classes, examples, models, jobs and notes in one data folder, held by one process at a time.
 
+    least_free : bytes of the disk that writing leaves free, for others and for deleting
+    changing : held while something taught changes, on the disk and in the model
+
     Raises `DataFolderInUse` or `StoreError`.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, least_free: int = 0):
+        self.folder, self._least_free = folder, least_free
         self._lock = _take(folder)
         try:
             self.database = Database(database_path(folder))
@@ -41,6 +47,9 @@ class Store:
         self.images = ImageFiles(folder / "images")
         self.models = Models(self.database, folder / "models")
         self.jobs = Jobs(self.database)
+        self.journal = Journal(self.database)
+        self.replies = Replies(self.database)
+        self.changing = threading.RLock()
 
     def note(self, key: str) -> Optional[str]:
         """A remembered word, or None."""
@@ -59,6 +68,24 @@ class Store:
         for sha256 in stored - used:
             self.images.remove(sha256)
         return Swept(len(stored - used) + leftovers, len(used - stored), self.models.sweep())
+
+    def must_have_room(self, wanted: int = 0) -> None:
+        """Raise `StoreFull` where `wanted` bytes more would leave less free than `least_free`."""
+        free = self.free_bytes
+        if free - wanted < self._least_free:
+            raise StoreFull(
+                f"{free // 1_000_000} MB are free on the disk of {self.folder}, {self._least_free // 1_000_000} MB "
+                "must stay free: delete examples or versions, or make room"
+            )
+
+    @property
+    def free_bytes(self) -> int:
+        """What is free on the disk, in bytes."""
+        try:
+            found = os.statvfs(str(self.folder))
+        except OSError as error:
+            raise StoreError(f"the data folder {self.folder} can't be used: {error.strerror}") from error
+        return found.f_bavail * found.f_frsize
 
     def check_writable(self) -> None:
         """Raise `StoreError` when nothing can be written."""

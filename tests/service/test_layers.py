@@ -9,7 +9,7 @@ FLOORS = (
     {"errors"},
     {"settings", "children", "systemd", "memory"},
     {"store", "pictures", "extraction", "camera"},
-    {"learner", "demo", "cutting"},
+    {"learning", "demo", "cutting"},
     {"live", "jobs", "reembedding", "calibrating"},
     {"http"},
     {"daemon"},

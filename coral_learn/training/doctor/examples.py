@@ -6,7 +6,7 @@ from typing import Any, List, Optional, Sequence
 import numpy as np
 
 from coral_learn.heads.base import IncrementalHead, places_of
-from coral_learn.training.calibration import choose_classes
+from coral_learn.training.calibration import choose_examples
 from coral_learn.training.doctor.finding import ADVICE, WARNING, Finding
 from coral_learn.training.recipe import Recipe
 from coral_learn.training.split import folds
@@ -28,7 +28,7 @@ def examine_examples(head: IncrementalHead, embeddings: np.ndarray, labels: Sequ
     Beyond some thousand examples whole classes are looked at, as many as that makes.
     """
     findings = [*_counts(labels)]
-    chosen = choose_classes(labels)
+    chosen = choose_examples(labels)
     some, embeddings = [labels[index] for index in chosen], np.asarray(embeddings)[chosen]
     if len(set(some)) > 1:
         scores = _left_out_scores(head, embeddings, some)

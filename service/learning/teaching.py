@@ -1,0 +1,339 @@
+"""Every change of what was taught: first on the disk, then in the model, each with a line in the journal."""
+
+import logging
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
+
+import numpy as np
+
+from coral_learn.errors import HeadError
+from service.errors import Conflict
+from service.learning.answering import Answering, Lesson, ListedClass
+from service.store import Store
+from service.store.classes import StoredClass
+from service.store.examples import NewPicture, Origin, StoredExample
+from service.store.journal import StoredStep
+
+log = logging.getLogger(__name__)
+
+REVISION = "live_revision"
+
+# What the journal calls them.
+ADD_CLASS, RENAME_CLASS, MERGE_CLASSES, DELETE_CLASS = "add_class", "rename_class", "merge_classes", "delete_class"
+ADD_EXAMPLES, MOVE_EXAMPLE, DELETE_EXAMPLE = "add_examples", "move_example", "delete_example"
+IMPORT, UNDO = "import", "undo"  # these can't be undone
+
+
+class Added(NamedTuple):
+    """An example that was stored, and whether it is new in its class."""
+
+    example: str
+    new: bool
+
+
+class Step:
+    """One change under way. Rows change through `connection`; the rest says what follows from them."""
+
+    def __init__(self, store: Store, connection, action: str):
+        self.connection, self._store, self._action = connection, store, action
+        self._number: Optional[int] = None
+        self.details: Dict[str, Any] = {}
+        self.forget: List[Lesson] = []
+        self.learn: List[Lesson] = []
+
+    @property
+    def changes_model(self) -> bool:
+        """Whether the live model has something to learn or to forget."""
+        return bool(self.forget or self.learn)
+
+    @property
+    def number(self) -> int:
+        """Its number in the journal, taken when first asked for: what changes nothing leaves no line."""
+        if self._number is None:
+            self._number = self._store.journal.open(self.connection, self._action)
+        return self._number
+
+    def note(self, **details) -> None:
+        """Say what was done, for the journal and for undoing it."""
+        self.details.update(details, step=self.number)
+
+    def close(self) -> List[str]:
+        """Write the line; returns pictures that nothing uses any more."""
+        if self._number is None:
+            return []
+        self._store.journal.close(self.connection, self._number, self.details)
+        return self._store.journal.empty(self.connection, before=self._number)
+
+
+class Teaching:
+    """Classes and examples. Each method returns when its change is on the disk and in the live model.
+
+    rebuild : builds the live model anew from the store
+
+    All or nothing. Methods raise `StoreError`, and `NotFound`, `Conflict` where they say so.
+    """
+
+    def __init__(self, store: Store, answering: Answering, rebuild: Callable[[], None]):
+        self._store, self._answering, self._rebuild = store, answering, rebuild
+        self._inverses = {
+            ADD_CLASS: self._undo_add_class,
+            RENAME_CLASS: self._undo_rename_class,
+            MERGE_CLASSES: self._undo_merge_classes,
+            DELETE_CLASS: self._undo_delete_class,
+            ADD_EXAMPLES: self._undo_add_examples,
+            MOVE_EXAMPLE: self._undo_move_example,
+            DELETE_EXAMPLE: self._undo_delete_example,
+        }
+
+    # -- classes ----------------------------------------------------------------------------
+
+    def classes(self) -> List[ListedClass]:
+        """Every class, taught ones first."""
+        taught = [ListedClass(stored.name, stored.examples, False) for stored in self._store.classes.all()]
+        return taught + [ListedClass(name, 0, True) for name in self._answering.pretrained]
+
+    def create_class(self, name: str) -> StoredClass:
+        """Add a class without examples. Raises `Conflict`."""
+        with self._step(ADD_CLASS) as step:
+            self._must_not_be_pretrained(name)
+            number = self._store.classes.create(step.connection, name)
+            step.note(number=number, name=name)
+        return StoredClass(number, name, 0)
+
+    def rename_class(self, name: str, new_name: str) -> StoredClass:
+        """Give a class another name; the model stays as it is. Raises `NotFound`, `Conflict`."""
+        with self._step(RENAME_CLASS) as step:
+            stored = self._find(name)
+            self._must_not_be_pretrained(new_name)
+            self._store.classes.rename(step.connection, stored.id, new_name)
+            if new_name != name:
+                step.note(number=stored.id, name=new_name, before=name)
+        return stored._replace(name=new_name)
+
+    def merge_classes(self, name: str, into: str) -> StoredClass:
+        """Move the examples of a class into another, and delete it. Raises `NotFound`, `Conflict`.
+
+        A picture that is in both stays once.
+        """
+        with self._step(MERGE_CLASSES) as step:
+            source, target = self._find(name), self._find(into)
+            if source.id == target.id:
+                raise Conflict(f"the class {name!r} can't be merged into itself", "class_same")
+            moved = []
+            for example in self._store.examples.of_class(step.connection, source.id):
+                embedding = self._embedding(example.sha256)
+                if embedding is not None:
+                    step.forget.append((embedding, source.id))
+                if self._store.examples.move(step.connection, example.id, target.id):
+                    moved.append(example.id)
+                    if embedding is not None:
+                        step.learn.append((embedding, target.id))
+                else:
+                    self._store.journal.discard(step.connection, step.number, example.id)
+            self._store.classes.delete(step.connection, source.id)
+            step.note(number=source.id, name=name, into=into, moved=moved)
+        return self._store.classes.get(into)
+
+    def delete_class(self, name: str, for_good: bool = False) -> int:
+        """Remove a class with its examples; returns how many. Raises `NotFound`, `Conflict`.
+
+        for_good : whether their pictures go at once and the step can't be undone
+        """
+        with self._step(DELETE_CLASS, for_good) as step:
+            stored = self._find(name)
+            examples = self._store.examples.of_class(step.connection, stored.id)
+            for example in examples:
+                self._discard(step, example)
+            self._store.classes.delete(step.connection, stored.id)
+            step.note(number=stored.id, name=name, count=len(examples))
+        return len(examples)
+
+    # -- examples ---------------------------------------------------------------------------
+
+    def add_examples(self, name: str, pictures: List[NewPicture], data: Iterable[bytes], origin: Origin) -> List[Added]:
+        """Store pictures in a class, made when missing, and teach them to the live model. Raises `Conflict`."""
+        extractor = self._answering.must_have_extractor()
+        self._store.must_have_room(sum(picture.bytes for picture in pictures))
+        with self._step(IMPORT if origin.source == IMPORT else ADD_EXAMPLES) as step:
+            self._must_not_be_pretrained(name)
+            # Before the rows, so that a row always has its picture.
+            for picture, content in zip(pictures, data):
+                self._store.images.save(picture.sha256, content)
+            made = self._store.classes.find(name) is None
+            class_id = self._store.classes.find_or_create(step.connection, name)
+            # Older examples of these pictures may wait to be embedded anew; this does it for them.
+            for picture in {one.sha256: one for one in pictures}.values():
+                step.learn += [(picture.embedding, number) for number in self._overdue(picture.sha256)]
+            added = []
+            for picture in pictures:
+                example, new = self._store.examples.add(step.connection, class_id, picture, origin)
+                self._store.examples.save_embedding(
+                    step.connection, picture.sha256, extractor.digest, picture.embedding
+                )
+                added.append(Added(example, new))
+                if new:
+                    step.learn.append((picture.embedding, class_id))
+            new_ones = [one.example for one in added if one.new]
+            if new_ones or made:
+                step.note(number=class_id, name=name, examples=new_ones, made=made)
+        return added
+
+    def move_example(self, example_id: str, name: str) -> StoredExample:
+        """Put an example into another class, made when missing. Raises `NotFound`, `Conflict`."""
+        with self._step(MOVE_EXAMPLE) as step:
+            example = self._store.examples.get(example_id)
+            self._must_not_be_pretrained(name)
+            made = self._store.classes.find(name) is None
+            class_id = self._store.classes.find_or_create(step.connection, name)
+            if class_id == example.class_id:
+                return example
+            self._move(step, example, class_id, name)
+            step.note(example=example_id, before=example.class_id, number=class_id, name=name, made=made)
+        return self._store.examples.get(example_id)
+
+    def delete_example(self, example_id: str, for_good: bool = False) -> StoredExample:
+        """Remove an example; the live model answers as if it had never been. Raises `NotFound`."""
+        with self._step(DELETE_EXAMPLE, for_good) as step:
+            example = self._store.examples.get(example_id)
+            self._discard(step, example)
+            step.note(example=example_id, name=example.class_name)
+        return example
+
+    def add_missing_embedding(self, sha256: str, embedding) -> None:
+        """Teach the live model a stored picture that this extractor had not seen."""
+        extractor = self._answering.must_have_extractor()
+        with self._step("") as step:  # no step of the user's: nothing asks for its number
+            step.learn += [(embedding, number) for number in self._overdue(sha256)]
+            if step.learn:
+                self._store.examples.save_embedding(step.connection, sha256, extractor.digest, embedding)
+
+    # -- going back -------------------------------------------------------------------------
+
+    def undo(self, step_number: Optional[int] = None) -> StoredStep:
+        """Take back the last step; returns it. Raises `Conflict` where it can't be.
+
+        step_number : the step that is meant; it must be the last one
+        """
+        with self._step(UNDO) as step:
+            last = self._last(step_number)
+            step.note(undone=last.id, action=last.action)
+            self._inverses[last.action](step, last)
+        return last
+
+    def _last(self, step_number: Optional[int]) -> StoredStep:
+        last = self._store.journal.last()
+        if last is None:
+            raise Conflict("there is nothing to undo: nothing was taught yet", "nothing_to_undo")
+        if last.action not in self._inverses or last.details.get("for_good"):
+            how = "for good, " if last.details.get("for_good") else ""
+            raise Conflict(f"the last step, {last.id} ({how}{last.action}), can't be undone", "nothing_to_undo")
+        if step_number not in (None, last.id):
+            raise Conflict(f"only the last step can be undone, which is {last.id}, not {step_number}", "step_passed")
+        return last
+
+    def _undo_add_class(self, step: Step, last: StoredStep) -> None:
+        self._store.classes.delete(step.connection, last.details["number"])
+
+    def _undo_rename_class(self, step: Step, last: StoredStep) -> None:
+        self._store.classes.rename(step.connection, last.details["number"], last.details["before"])
+
+    def _undo_merge_classes(self, step: Step, last: StoredStep) -> None:
+        number = last.details["number"]
+        self._store.classes.restore(step.connection, number, last.details["name"])
+        for example_id in last.details["moved"]:
+            self._move(step, self._store.examples.get(example_id), number, last.details["name"])
+        self._put_back(step, last)
+
+    def _undo_delete_class(self, step: Step, last: StoredStep) -> None:
+        self._store.classes.restore(step.connection, last.details["number"], last.details["name"])
+        self._put_back(step, last)
+
+    def _undo_add_examples(self, step: Step, last: StoredStep) -> None:
+        for example_id in last.details["examples"]:
+            self._discard(step, self._store.examples.get(example_id))
+        if last.details["made"]:
+            self._store.classes.delete(step.connection, last.details["number"])
+
+    def _undo_move_example(self, step: Step, last: StoredStep) -> None:
+        example = self._store.examples.get(last.details["example"])
+        self._move(step, example, last.details["before"], self._answering.class_name(last.details["before"]))
+        if last.details["made"]:
+            self._store.classes.delete(step.connection, last.details["number"])
+
+    def _undo_delete_example(self, step: Step, last: StoredStep) -> None:
+        self._put_back(step, last)
+
+    # -- parts ------------------------------------------------------------------------------
+
+    @contextmanager
+    def _step(self, action: str, for_good: bool = False) -> Iterator[Step]:
+        """One transaction with its line in the journal, then the live model, then pictures nothing uses."""
+        with self._store.changing:
+            with self._store.database.write() as connection:
+                step = Step(self._store, connection, action)
+                yield step
+                if for_good:
+                    step.details["for_good"] = True
+                unused = step.close()
+                if for_good:
+                    unused += self._store.journal.empty(connection, before=step.number + 1)
+                revision = self._answering.revision + 1
+                if step.changes_model:
+                    self._store.set_note(connection, REVISION, str(revision))
+            self._answering.name_classes(self._store.classes.names())
+            if step.changes_model:
+                self._learn(step, revision)
+            for sha256 in unused:
+                self._store.images.remove(sha256)
+
+    def _learn(self, step: Step, revision: int) -> None:
+        try:
+            self._answering.learn(step.forget, step.learn, revision)
+        except HeadError:
+            log.exception("the live model does not fit what is stored; it is built anew")
+            self._rebuild()
+
+    def _discard(self, step: Step, example: StoredExample) -> None:
+        embedding = self._embedding(example.sha256)
+        if embedding is not None:
+            step.forget.append((embedding, example.class_id))
+        self._store.journal.discard(step.connection, step.number, example.id)
+
+    def _move(self, step: Step, example: StoredExample, class_id: int, name: str) -> None:
+        if not self._store.examples.move(step.connection, example.id, class_id):
+            raise Conflict(f"the class {name!r} has this picture already; delete this example instead", "example_exists")
+        embedding = self._embedding(example.sha256)
+        if embedding is not None:
+            step.forget.append((embedding, example.class_id))
+            step.learn.append((embedding, class_id))
+
+    def _put_back(self, step: Step, last: StoredStep) -> None:
+        for sha256, class_id in self._store.journal.discarded(last.id):
+            embedding = self._embedding(sha256)
+            if embedding is not None:
+                step.learn.append((embedding, class_id))
+        self._store.journal.restore(step.connection, last.id)
+
+    def _embedding(self, sha256: str) -> Optional[np.ndarray]:
+        """What the live model learnt of a picture, or None where it waits to be embedded."""
+        extractor = self._answering.extractor
+        return None if extractor is None else self._store.examples.embedding(sha256, extractor.digest)
+
+    def _overdue(self, sha256: str) -> List[int]:
+        """The classes of the examples whose picture this extractor has not seen yet."""
+        if self._store.examples.embedding(sha256, self._answering.extractor.digest) is not None:
+            return []
+        return [example.class_id for example in self._store.examples.of_picture(sha256)]
+
+    def _must_not_be_pretrained(self, name: str) -> None:
+        if name in self._answering.pretrained:
+            raise Conflict(
+                f"{name!r} is a pre-trained class and can't be changed; choose another name", "class_pretrained"
+            )
+
+    def _find(self, name: str) -> StoredClass:
+        """A taught class. Raises `NotFound`, or `Conflict` for a pre-trained one."""
+        found = self._store.classes.find(name)
+        if found is None:
+            self._must_not_be_pretrained(name)
+        return found or self._store.classes.get(name)
