@@ -22,7 +22,14 @@ _PAUSE = 2.0  # seconds before another try when the extractor is busy or lost
 class Reembedding:
     """A thread that works off what is missing, and ends."""
 
-    def __init__(self, store: Store, extraction: ExtractorSupervisor, pictures: PictureReader, answering: Answering, teaching: Teaching):
+    def __init__(
+        self,
+        store: Store,
+        extraction: ExtractorSupervisor,
+        pictures: PictureReader,
+        answering: Answering,
+        teaching: Teaching,
+    ):
         self._store, self._extraction, self._pictures = store, extraction, pictures
         self._answering, self._teaching = answering, teaching
         self._stopping = threading.Event()

@@ -63,7 +63,10 @@ class Settings:
     max_upload_mb: float = _setting(16.0, "largest request body, in megabytes", 0.1, 256)
     max_megapixels: float = _setting(25.0, "largest picture, in millions of pixels", 0.1, 200)
     min_free_mb: float = _setting(
-        100.0, "megabytes of the disk that storing leaves free; with less, writing is refused and reading goes on", 0, 1e6
+        100.0,
+        "megabytes of the disk to leave free; with less, storing is refused and reading goes on",
+        0,
+        1e6,
     )
     max_streams: int = _setting(32, "clients that may watch the stream at the same time", 1, 256)
     extractor_timeout: float = _setting(10.0, "seconds an embedding may take before its process is replaced", 0.1, 600)

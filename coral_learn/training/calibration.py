@@ -9,7 +9,7 @@ World, 2005).
 """
 
 from collections import Counter
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 

@@ -84,6 +84,7 @@ class Teaching:
             MOVE_EXAMPLE: self._undo_move_example,
             DELETE_EXAMPLE: self._undo_delete_example,
         }
+        answering.name_classes(store.classes.names())
 
     # -- classes ----------------------------------------------------------------------------
 
@@ -301,7 +302,7 @@ class Teaching:
 
     def _move(self, step: Step, example: StoredExample, class_id: int, name: str) -> None:
         if not self._store.examples.move(step.connection, example.id, class_id):
-            raise Conflict(f"the class {name!r} has this picture already; delete this example instead", "example_exists")
+            raise Conflict(f"the class {name!r} has this picture already; delete this one instead", "example_exists")
         embedding = self._embedding(example.sha256)
         if embedding is not None:
             step.forget.append((embedding, example.class_id))

@@ -47,9 +47,7 @@ class Journal:
     def last(self) -> Optional[StoredStep]:
         """The newest step of those that changed what is taught, or None before the first."""
         with self._database.read() as connection:
-            row = connection.execute(
-                f"{_SELECT} WHERE action != ? ORDER BY id DESC LIMIT 1", (ACTIVATE,)
-            ).fetchone()
+            row = connection.execute(f"{_SELECT} WHERE action != ? ORDER BY id DESC LIMIT 1", (ACTIVATE,)).fetchone()
         return None if row is None else _to_step(row)
 
     def page(self, page: int, size: int) -> Tuple[List[StoredStep], int]:

@@ -37,7 +37,8 @@ class Replies:
         """Remember an answer. Raises `StoreError`."""
         with self._database.write() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO replies (key, request, status, location, body, created) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO replies (key, request, status, location, body, created) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
                 (key, *reply, time.time()),
             )
             connection.execute(
