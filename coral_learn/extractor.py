@@ -12,6 +12,7 @@ from coral_learn.runtime import Runtime, choose_runtime
 
 # For float models without a word about it: what Keras' and TF Hub's classifiers mostly take.
 _FLOAT_MEAN = _FLOAT_SPREAD = 127.5
+_ANY_SIZE = image.ImageLimits(min_side=1)  # a golden picture is as small as the model takes
 
 
 class ExtractorInfo(NamedTuple):
@@ -96,7 +97,7 @@ class Extractor:
         self.runtime.close()
 
     def _check_golden(self, golden: Golden) -> None:
-        embedding = self.embed(image.decode(golden.image))
+        embedding = self.embed(image.decode(golden.image, _ANY_SIZE))
         cosine = _cosine(embedding, golden.embedding)
         if not cosine >= golden.min_cosine:
             raise GoldenCheckFailed(

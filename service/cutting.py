@@ -71,8 +71,9 @@ def cut_model(
     names = _names(model, labels, len(layer.biases))
     sample = None if pictures is None else _sample(extractor, pictures)
     try:
-        if files.manifest.exists():
-            files.manifest.unlink()  # it belongs to what is replaced
+        for path in (files.manifest, files.golden):  # they belong to what is replaced
+            if path.exists():
+                path.unlink()
         publish_file(target, extractor)
         written = [target, *_publish(files, layer, names, sample)]
         facts = _facts(files, source, model.data, extractor, layer, sample)
@@ -149,7 +150,7 @@ def _pictures(folder: Path) -> Iterator[np.ndarray]:
         if path.is_file():
             try:
                 yield image.decode(path.read_bytes())
-            except ImageError:
+            except (ImageError, OSError):
                 continue  # a folder of pictures has other files in it too
 
 

@@ -12,7 +12,10 @@ import threading
 from urllib.parse import quote
 
 import pytest
+import tiny_models
 from daemon_process import ROOT
+
+from service.cutting import cut_model
 
 COLOURS = ("red", "green", "blue")
 
@@ -121,10 +124,24 @@ def test_same_picture_twice_counts_once(taught, make_picture, encode):
 
 
 def test_a_picture_taught_while_a_version_answers_comes_with_a_warning(taught, make_picture, encode):
-    """What answers has not seen it, and the answer to the upload says so."""
-    taught.train(head="softmax", activate="always", epochs=5)
-    accepted = taught.teach("red", encode(make_picture("red", 77))).json["accepted"][0]
-    assert any("has not seen this picture" in warning for warning in accepted["warnings"])
+    """What answers has not seen it, and the answer to the upload says so; of what it was trained on it does not."""
+
+    def warnings(name, seed):
+        accepted = taught.teach(name, encode(make_picture(name, seed))).json["accepted"][0]
+        return [warning for warning in accepted["warnings"] if "has not seen this picture" in warning]
+
+    assert warnings("red", 76) == []
+    version = taught.train(head="softmax", activate="always", epochs=5)["model"]["version"]
+    for _ in range(2):
+        (warning,) = warnings("red", 77)
+        assert warning.startswith(f"version {version} answers now and has not seen this picture: train again")
+    assert [warnings("red", 76), warnings("blue", 3)] == [[], []]
+    taught.stop()
+    taught.start()
+    taught.wait_ready()
+    assert (warnings("red", 76), len(warnings("red", 77))) == ([], 1)
+    taught.post_json("/v1/models/live/activate", {})
+    assert warnings("red", 77) == []
 
 
 def test_picture_taught_again_before_it_was_embedded_anew(taught, data, make_picture, encode):
@@ -205,6 +222,50 @@ def test_training_softmax(taught, make_picture, encode):
     assert "blue" not in [one["class"] for one in taught.classify(picture).json["predictions"]]
     assert taught.post_json("/v1/models/live/activate", {}).json["model"]["version"] == "live"
     assert taught.classify(encode(make_picture("yellow", 2))).json["class"] == "yellow"
+
+
+def test_activating_takes_no_other_fields(taught):
+    """A misspelt field is refused by its name and changes nothing; the live model takes a head, a version nothing."""
+    version = taught.train(activate="never")["model"]["version"]
+    live, numbered = "/v1/models/live/activate", f"/v1/models/{version}/activate"
+    for path, body, field in (
+        (live, {"haed": "lda"}, "haed"),
+        (live, {"head": "lda", "version": 1}, "version"),
+        (numbered, {"haed": "lda"}, "haed"),
+        (numbered, {"head": "lda"}, "head"),
+        (numbered, {"head": None}, "head"),
+    ):
+        refused = taught.post_json(path, body)
+        assert (refused.status, refused.json["code"]) == (422, "body_invalid"), body
+        assert [one["field"] for one in refused.json["errors"]] == [field]
+        assert f"unknown field '{field}'" in refused.json["detail"]
+    for path in (live, numbered):
+        for body in (["head"], "lda", None, 1):
+            refused = taught.post_json(path, body)
+            assert (refused.status, refused.json["code"]) == (422, "body_invalid"), body
+    tag = taught.get("/v1/status").json["model"]
+    assert (tag["version"], tag["head"]) == ("live", "imprinting")
+
+    for body in (None, b"", b"{}"):
+        assert taught.ask("POST", numbered, body).json["model"]["version"] == version
+        model = taught.ask("POST", live, body).json["model"]
+        assert (model["version"], model["head"]) == ("live", "imprinting")
+    assert taught.post_json(live, {"head": None}).json["model"]["head"] == "imprinting"
+
+
+def test_training_options_that_would_do_nothing(taught):
+    """Options of softmax for another head are a 422 that names the option, and no job; what every head has is taken."""
+    for body, field in (
+        ({"epochs": 5}, "epochs"),
+        ({"head": "lda", "search_seconds": 3}, "search_seconds"),
+        ({"head": "knn", "dropout": 0.1}, "dropout"),
+    ):
+        refused = taught.post_json("/v1/train", body)
+        assert (refused.status, [one["field"] for one in refused.json["errors"]]) == (422, [field])
+        assert f"{field} is an option of softmax" in refused.json["detail"]
+    assert taught.get("/v1/jobs").json["total"] == 0
+    for body in ({"head": "imprinting", "seed": 3}, {"search_seconds": 0}, {"head": "auto", "epochs": 5}):
+        assert taught.train(activate="never", **body)["state"] == "succeeded"
 
 
 def test_training_that_can_not_be_done_fails_in_words(tiny_daemon, make_picture, encode):
@@ -305,6 +366,61 @@ def test_pretrained_classes_are_kept(start_daemon, shared_data):
     objects = shared_data / "objects20" / "kangaroo"
     daemon.teach("my kangaroo", (objects / "00.jpg").read_bytes())
     assert daemon.classify((objects / "00.jpg").read_bytes()).json["class"] == "my kangaroo"
+
+
+@pytest.fixture
+def with_classes(tmp_path, monkeypatch, make_picture, encode):
+    """A tiny extractor of five pre-trained classes, with a mean embedding."""
+    monkeypatch.setattr(tiny_models, "SIDE", 16)
+    folder, source = tmp_path / "pictures", tmp_path / "classifier.tflite"
+    folder.mkdir()
+    for seed in range(24):
+        (folder / f"{seed}.png").write_bytes(encode(make_picture((seed * 9, 250 - seed * 7, seed * 37 % 256)), "PNG"))
+    source.write_bytes(tiny_models.classifier()[0])
+    cut_model(source, tmp_path / "extractor.tflite", None, folder)
+    return tmp_path / "extractor.tflite"
+
+
+def test_pretrained_classes_are_not_lost_unasked(start_daemon, with_classes, make_picture, encode):
+    """With --keep-classes no other live head and no better version replaces them, but a version that is asked for."""
+    daemon = start_daemon("--model", str(with_classes))
+    assert daemon.post_json("/v1/models/live/activate", {"head": "lda"}).json["model"]["head"] == "lda"
+    daemon.stop()
+    daemon.command.append("--keep-classes")
+    daemon.start()
+    daemon.wait_ready()
+    assert daemon.get("/v1/status").json["model"]["head"] == "imprinting", "a head that can keep them"
+    assert daemon.get("/v1/classes").json["total"] == 5
+    for head in ("lda", "knn"):
+        refused = daemon.post_json("/v1/models/live/activate", {"head": head})
+        assert (refused.status, refused.json["code"]) == (409, "classes_kept")
+        assert f"the head {head} can't" in refused.json["detail"]
+    assert daemon.post_json("/v1/models/live/activate", {"head": "imprinting"}).status == 200
+
+    for colour in COLOURS:
+        for seed in range(8):
+            assert daemon.teach(colour, encode(make_picture(colour, seed))).status == 201
+    job = daemon.train(head="lda", held_out=0.5)
+    assert (job["state"], job["metrics"]["held_out_examples"]) == ("succeeded", 12)
+    assert job["model"]["activated"] is False
+    assert "pre-trained ones would be lost" in job["model"]["reason"]
+    assert daemon.get("/v1/status").json["model"]["version"] == "live"
+    picture = encode(make_picture("red", 50))
+    assert len(daemon.classify(picture).json["predictions"]) == 5
+    assert len(daemon.ask("POST", "/v1/classify?top_k=20", picture, Content_Type="image/jpeg").json["predictions"]) == 8
+    job = daemon.train(head="lda", activate="always")
+    assert job["model"]["activated"] is True
+    assert len(daemon.classify(picture).json["predictions"]) == 3
+
+
+def test_a_model_without_classes_to_keep(tmp_path, tiny_model):
+    """--keep-classes with it ends at once with code 2 and a message, not with a daemon that keeps nothing."""
+    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    command += ["--camera", "none", "--model", str(tiny_model), "--keep-classes"]
+    done = subprocess.run(command, cwd=str(ROOT), capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, b""), done.stderr
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("coral-learn: --keep-classes needs a model with pre-trained classes, tiny has none")
 
 
 def test_tokens_on_another_address(start_daemon, tiny_model, make_picture, encode):
@@ -462,13 +578,49 @@ def test_strangers_get_no_class(start_daemon, tiny_model, make_picture, encode):
     assert daemon.classify(known).json["class"] == "red"
 
 
+@pytest.mark.parametrize("head", ["imprinting", "softmax"])
+def test_a_deleted_class_makes_nothing_known(start_daemon, tiny_model, make_picture, encode, head):
+    """It is gone from the version that answers: no name, no score, and no picture counts as known for its sake."""
+    daemon = start_daemon("--model", str(tiny_model), "--false-accept-rate", "0.1")
+    for colour in COLOURS:
+        for seed in range(8):
+            daemon.teach(colour, encode(make_picture(colour, seed)))
+    job = daemon.train(head=head, activate="always")
+    version, asked = job["model"]["version"], [encode(make_picture("red", seed)) for seed in (0, 60, 61)]
+    others = [encode(make_picture(colour, 62)) for colour in COLOURS[1:]]
+    assert [daemon.classify(picture).json["class"] for picture in asked] == ["red"] * 3
+
+    daemon.delete("/v1/classes/red")
+    answers = [daemon.classify(picture).json for picture in asked + others]
+    assert [answer["class"] for answer in answers] == [None] * 3 + list(COLOURS[1:])
+    for answer in answers:
+        assert answer["model"] == {"version": version, "head": head}
+        assert {one["class"] for one in answer["predictions"]} == {"green", "blue"}
+        assert sum(one["score"] for one in answer["predictions"]) == pytest.approx(1, abs=1e-5)
+        assert answer["score"] == answer["predictions"][0]["score"]
+    daemon.stop()
+    daemon.start()
+    daemon.wait_ready()
+    for picture, before in zip(asked + others, answers):
+        answer = daemon.classify(picture).json
+        assert [answer[key] for key in ("class", "predictions", "model")] == [
+            before[key] for key in ("class", "predictions", "model")
+        ]
+
+
 def test_searching_for_options(taught):
-    """A softmax job may search for better options first; the report has those that were taken."""
+    """A softmax job may search for better options first; the report has what was tried and why what was taken."""
     job = taught.train(head="softmax", activate="always", search_seconds=0.5, epochs=5)
     assert job["state"] == "succeeded", job
-    options = taught.get(f"/v1/models/{job['model']['version']}/report").json["options"]
-    assert options["search_seconds"] == 0.5
-    assert options["softmax"]["epochs"] >= 1
+    report = taught.get(f"/v1/models/{job['model']['version']}/report").json
+    assert report["options"]["search_seconds"] == 0.5
+    assert set(report["search"]) == {"options", "reason", "trials"}
+    assert report["search"]["options"] == report["options"]["softmax"]
+    assert f"{len(report['search']['trials'])} tried" in report["search"]["reason"]
+    assert all(set(trial) == {"options", "loss", "accuracy"} for trial in report["search"]["trials"])
+    assert report["search"]["options"] in [trial["options"] for trial in report["search"]["trials"]]
+    plain = taught.train(head="softmax", activate="never", epochs=5)["model"]["version"]
+    assert taught.get(f"/v1/models/{plain}/report").json["search"] is None
 
     refused = taught.post_json("/v1/train", {"head": "softmax", "search_seconds": -1})
     assert (refused.status, refused.json["errors"][0]["field"]) == (422, "search_seconds")

@@ -12,23 +12,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from coral_learn import Extractor, ImprintingEngine, ImprintingHead
-from coral_learn.errors import ModelFileMissing, ModelFormatError
+from coral_learn import Extractor, ImprintingEngine, ImprintingHead, image
+from coral_learn.errors import GoldenCheckFailed, ModelFileMissing, ModelFormatError
 from coral_learn.heads.base import softmax
 from coral_learn.manifest import Manifest
 from coral_learn.runtime.cpu import CpuRuntime
 from coral_learn.tflite_file import add_labels
+from coral_learn.training import calibrate
 from service.__main__ import main
 from service.cutting import _different, cut_model
 from service.errors import SettingsError
 
 NAMES = ["cat", "dog", "hot dog", "café", "cat & dog"]
 WRITTEN = ["new.json", "new.npz", "new.tflite", "new_classes.txt"]
+WITH_PICTURES = sorted([*WRITTEN, "new_golden.png"])
 
 
 @pytest.fixture
-def classifier(tmp_path):
-    """The path of a classifier of five classes, alone in a folder."""
+def classifier(tmp_path, monkeypatch):
+    """The path of a classifier of five classes for 16 x 16 pixels, alone in a folder."""
+    monkeypatch.setattr(tiny_models, "SIDE", 16)
     path = tmp_path / "there" / "classifier.tflite"
     path.parent.mkdir()
     path.write_bytes(tiny_models.classifier()[0])
@@ -52,6 +55,34 @@ def labels(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def pictures(tmp_path, make_picture, encode):
+    """pictures(count): a folder with so many pictures, some in folders in it, and files that are none."""
+
+    def write(count):
+        folder = tmp_path / "pictures"
+        (folder / "more" / "still more").mkdir(parents=True)
+        (folder / "notes.txt").write_text("no picture", encoding="utf-8")
+        (folder / "more" / "cut off.jpg").write_bytes(encode(make_picture("red"))[:200])
+        (folder / "more" / "empty.png").write_bytes(b"")
+        shades = np.random.RandomState(5).randint(0, 256, (count, 3)).tolist()
+        for number, shade in enumerate(map(tuple, shades)):
+            place = folder / ("", "more", "more/still more")[number % 3]
+            if number % 2:
+                (place / f"{number}.png").write_bytes(encode(make_picture(shade, number), "PNG"))
+            else:
+                (place / f"{number}.jpg").write_bytes(encode(make_picture(shade, number, 30, 70)))
+        return folder
+
+    return write
+
+
+def embeddings(extractor, folder):
+    """Embeddings of all pictures of a folder that `pictures` wrote, (N, D)."""
+    paths = sorted(path for path in folder.rglob("*.*") if path.stem.isdecimal())
+    return np.stack([extractor.embed(image.decode(path.read_bytes())) for path in paths])
 
 
 def contents(folder):
@@ -80,12 +111,26 @@ def test_files(classifier, new):
     assert contents(classifier.parent) == ["classifier.tflite"]
 
 
-def test_same_bytes_twice(classifier, new):
-    """Cutting again writes the same over what is there."""
-    first = {path.name: path.read_bytes() for path in cut_model(classifier, new).files}
+def test_same_bytes_twice(classifier, new, pictures):
+    """Cutting again writes the same over what is there, where that is allowed."""
+    folder = pictures(20)
+    first = {path.name: path.read_bytes() for path in cut_model(classifier, new, None, folder).files}
+    again = cut_model(classifier, new, None, folder, replace=True)
 
-    assert {path.name: path.read_bytes() for path in cut_model(classifier, new).files} == first
-    assert contents(new.parent) == WRITTEN
+    assert {path.name: path.read_bytes() for path in again.files} == first
+    assert sorted(first) == contents(new.parent) == WITH_PICTURES
+
+
+def test_replacing_changes_all(classifier, new, pictures, labels):
+    """What replaces a model is whole: nothing of the older manifest counts any more."""
+    cut_model(classifier, new, labels("\n".join(NAMES)), pictures(20))
+    classifier.write_bytes(tiny_models.classifier(classes=4)[0])
+    made = cut_model(classifier, new, replace=True)
+    manifest = Manifest.of(new)
+
+    assert (made.classes, made.pictures) == (4, 0)
+    assert manifest.pretrained().names == [f"class {number}" for number in range(4)]
+    assert (manifest.mean_embedding, manifest.golden(), manifest.radius) == (None, None, None)
 
 
 @pytest.mark.parametrize("last", ["FULLY_CONNECTED", "CONV_2D"])
@@ -162,15 +207,116 @@ def test_kept_classes_of_a_cut_model(classifier, new):
     assert engine.serialize_model()
 
 
+# Pictures
+
+
+def test_mean_embedding(classifier, new, pictures):
+    """With pictures the manifest has their mean embedding; files that are no pictures are passed over."""
+    folder = pictures(24)
+    made = cut_model(classifier, new, None, folder)
+    extractor = Extractor(new, "cpu")
+
+    assert (made.pictures, made.embedding_size, made.classes) == (24, 16, 5)
+    assert sorted(path.name for path in made.files) == contents(new.parent) == WITH_PICTURES
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in made.files)
+    expected = embeddings(extractor, folder).mean(axis=0)
+    np.testing.assert_allclose(extractor.manifest.mean_embedding, expected, rtol=1e-5, atol=1e-6)
+    assert extractor.manifest.pretrained().weights.shape == (5, 16)
+
+
+def test_golden_picture(classifier, new, pictures, make_picture, encode):
+    """One of the pictures, as far from the mean as is usual, is what the extractor is checked by when it starts."""
+    folder = pictures(24)
+    cut_model(classifier, new, None, folder)
+    extractor, manifest = Extractor(new, "cpu"), Manifest.of(new)
+    extractor.warm_up()
+    distances = np.linalg.norm(embeddings(extractor, folder) - manifest.mean_embedding, axis=1)
+
+    assert image.decode(manifest.golden().image).shape == (16, 16, 3)
+    assert manifest.radius > 0
+    assert np.abs(distances - manifest.radius).min() < 1e-5
+    assert 0.4 <= np.mean(distances < manifest.radius) <= 0.6
+
+    embedded = extractor.embed(image.decode(manifest.golden().image))
+    np.testing.assert_allclose(manifest.golden().embedding, embedded, rtol=1e-5)
+    others = [make_picture(shade) for shade in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
+    unlike = min(others, key=lambda other: cosine(extractor.embed(other), embedded))
+    (new.parent / "new_golden.png").write_bytes(encode(unlike, "PNG"))
+    with pytest.raises(GoldenCheckFailed):
+        Extractor(new, "cpu").warm_up()
+
+
+def cosine(one, other):
+    """How alike two embeddings are."""
+    return one @ other / (np.linalg.norm(one) * np.linalg.norm(other))
+
+
+def test_too_few_pictures(classifier, new, pictures):
+    """Twenty pictures are the least; with fewer nothing is written."""
+    folder = pictures(20)
+    (folder / "0.jpg").rename(folder / "0.txt")
+    assert cut_model(classifier, new, None, folder).pictures == 20, "what counts is what is in a file"
+    before = {path: path.read_bytes() for path in new.parent.iterdir()}
+    (folder / "0.txt").unlink()
+    with pytest.raises(SettingsError, match="needs 20 pictures of all sorts or more, got 19"):
+        cut_model(classifier, new, None, folder, replace=True)
+    with pytest.raises(SettingsError, match="got 19"):
+        cut_model(classifier, new.with_name("other.tflite"), None, folder)
+
+    assert {path: path.read_bytes() for path in new.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["none", "file.jpg"])
+def test_pictures_that_are_no_folder(classifier, new, tmp_path, make_picture, encode, name):
+    """Pictures come in a folder, which has to be there."""
+    (tmp_path / "file.jpg").write_bytes(encode(make_picture("red")))
+    with pytest.raises(SettingsError, match="--pictures needs a folder with 20 pictures"):
+        cut_model(classifier, new, None, tmp_path / name)
+
+    assert contents(new.parent) == []
+
+
+@pytest.mark.parametrize(("with_pictures", "least", "usual"), [(True, 0.75, 0.9), (False, 0.4, 0.7)])
+def test_kept_classes_survive_the_first_taught_ones(mobilenet, new, shared_data, with_pictures, least, usual):
+    """Few answers of kept classes are lost to two taught ones of five examples, whichever those are."""
+    folder = shared_data / "imagenet500"
+    cut_model(mobilenet, new, None, folder if with_pictures else None)
+    extractor = Extractor(new, "cpu")
+    pretrained, files = extractor.manifest.pretrained(), sorted(folder.glob("*.jpg"))
+    asked = np.stack([extractor.embed(image.decode(path.read_bytes())) for path in files])
+    truths = [pretrained.names[int(path.name[:4]) + 1] for path in files]
+    left, objects = [], sorted(path for path in (shared_data / "objects20").iterdir() if path.is_dir())
+    for first, second in zip(objects[::2], objects[1::2]):
+        head = ImprintingHead.suited(256, extractor.manifest.mean_embedding)
+        head.keep(pretrained.weights, pretrained.names, pretrained.biases, extractor.manifest.radius)
+        before = answered_right(head, asked, truths)
+        lessons = [(f"my {one.name}", path) for one in (first, second) for path in sorted(one.glob("*.jpg"))[:5]]
+        taught = np.stack([extractor.embed(image.decode(path.read_bytes())) for _, path in lessons])
+        head.learn_many(taught, [name for name, _ in lessons])
+        calibrate(head, taught, [name for name, _ in lessons])
+        left.append(answered_right(head, asked, truths)[before].mean())
+        assert before.mean() >= 0.4
+        assert np.mean(answered_right(head, taught, [name for name, _ in lessons])) >= 0.9
+
+    assert len(left) == 10
+    assert min(left) >= least
+    assert np.mean(left) >= usual
+
+
+def answered_right(head, asked, truths):
+    """For which of (N, D) embeddings the class with the highest score is the right one, N truths."""
+    return np.array([head.classes[place] == name for place, name in zip(head.logits(asked).argmax(axis=1), truths)])
+
+
 # Names
 
 
 def test_names_from_a_file(classifier, new, labels):
     """Names are the lines of a file, whatever ends them."""
     for ending in ("\n", "\r\n"):
-        cut_model(classifier, new, labels(ending.join(NAMES) + ending))
+        cut_model(classifier, new, labels(ending.join(NAMES) + ending), replace=True)
         assert Manifest.of(new).pretrained().names == NAMES
-    cut_model(classifier, new, labels("\n".join(NAMES)))
+    cut_model(classifier, new, labels("\n".join(NAMES)), replace=True)
 
     assert (new.parent / "new_classes.txt").read_bytes() == "".join(name + "\n" for name in NAMES).encode("utf-8")
 
@@ -181,7 +327,7 @@ def test_names_inside_the_model(classifier, new):
     assert Manifest.of(new).pretrained().names == [f"class {number}" for number in range(5)]
     for inside, expected in ((NAMES, NAMES), (NAMES[:4], [f"class {number}" for number in range(5)])):
         classifier.write_bytes(add_labels(tiny_models.classifier()[0], inside))
-        cut_model(classifier, new)
+        cut_model(classifier, new, replace=True)
         assert Manifest.of(new).pretrained().names == expected
 
 
@@ -268,6 +414,41 @@ def test_the_same_file(classifier):
     assert contents(classifier.parent) == ["classifier.tflite", "link.tflite"]
 
 
+@pytest.mark.parametrize("name", WITH_PICTURES)
+def test_files_that_are_there(classifier, new, pictures, name):
+    """What is there isn't written over unless that is asked for, and the refusal says what it is."""
+    (new.parent / name).write_bytes(b"mine")
+    folder = pictures(20)
+    with pytest.raises(SettingsError) as refused:
+        cut_model(classifier, new, None, folder)
+
+    assert str(refused.value).startswith(f"{name} in {new.parent} would be written over")
+    assert "--replace" in str(refused.value)
+    assert contents(new.parent) == [name]
+    assert (new.parent / name).read_bytes() == b"mine"
+    cut_model(classifier, new, None, folder, replace=True)
+    assert contents(new.parent) == WITH_PICTURES
+    assert (new.parent / name).read_bytes() != b"mine"
+    Extractor(new, "cpu").warm_up()
+
+
+def test_all_files_that_are_there_are_named(classifier, new):
+    """A second cut is refused with the names of all that it would write over."""
+    cut_model(classifier, new)
+    with pytest.raises(SettingsError) as refused:
+        cut_model(classifier, new)
+
+    assert all(name in str(refused.value) for name in WRITTEN)
+
+
+def test_no_folder_to_write_into(classifier, new):
+    """A folder that isn't there isn't made: it may be a typing mistake."""
+    with pytest.raises(SettingsError, match=r"there is no folder .*nowhere to write new\.tflite into"):
+        cut_model(classifier, new.parent / "nowhere" / "new.tflite", replace=True)
+
+    assert contents(new.parent) == []
+
+
 @pytest.mark.parametrize("name", ["new.onnx", "new", ".tflite"])
 def test_other_endings(classifier, new, name):
     """The new file ends in .tflite."""
@@ -299,7 +480,7 @@ def test_a_changed_extractor_is_noticed(classifier, new):
 
 
 def test_command(classifier, new, labels, capsys):
-    """The command says what it made and where."""
+    """The command says what it made and where, and that without pictures something is missing."""
     code = main(["models", "cut", str(classifier), str(new), "--labels", str(labels("\n".join(NAMES)))])
     out, err = capsys.readouterr()
 
@@ -309,13 +490,41 @@ def test_command(classifier, new, labels, capsys):
         "  beside it: new.json",
         "  beside it: new.npz",
         "  beside it: new_classes.txt",
+        "  it has no mean embedding: many answers of kept classes are lost to the first taught ones.",
+        "  --pictures FOLDER, with a hundred pictures of all sorts or more, makes one.",
     ]
     assert Extractor(new, "cpu").manifest.pretrained().names == NAMES
 
 
-def test_command_refuses(classifier, new, labels, capsys, data):
+def test_command_with_pictures(classifier, new, pictures, capsys):
+    """With pictures it says how many the mean embedding is from; --replace writes over what is there."""
+    command = ["models", "cut", str(classifier), str(new), "--pictures", str(pictures(21))]
+    for flags in ([], ["--replace"]):
+        code = main(command + flags)
+        out, err = capsys.readouterr()
+        assert (code, err) == (0, "")
+        assert out.splitlines() == [
+            f"{new} gives embeddings of 16 numbers; 5 classes can be kept",
+            "  beside it: new.json",
+            "  beside it: new.npz",
+            "  beside it: new_classes.txt",
+            "  beside it: new_golden.png",
+            "  its mean embedding is that of 21 pictures",
+        ]
+    assert Manifest.of(new).radius > 0
+
+
+def test_command_refuses(classifier, new, labels, pictures, capsys, data):
     """Wrong use ends with code 2 and one line that says what was wrong, without a stack trace."""
+    few = pictures(19)
+    there = classifier.with_name("there.tflite")
+    there.write_bytes(b"mine")
     for arguments, words in (
+        ([classifier, there], "there.tflite in"),
+        ([classifier, there], "--replace allows it"),
+        ([classifier, new.parent / "nowhere" / "new.tflite"], "there is no folder"),
+        ([classifier, new, "--pictures", few], "needs 20 pictures of all sorts or more, got 19"),
+        ([classifier, new, "--pictures", few / "none"], "--pictures needs a folder"),
         ([classifier, new, "--labels", labels("a\nb")], "the labels must be 5 lines with a name each, got 2"),
         ([classifier, new, "--labels", new.parent / "none"], "can't be read"),
         ([classifier, classifier], "must be another one"),
@@ -331,6 +540,7 @@ def test_command_refuses(classifier, new, labels, capsys, data):
         assert words in err
         assert len(err.splitlines()) == 1
     assert contents(new.parent) == []
+    assert there.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("arguments", [["models"], ["models", "cut"], ["models", "cut", "one"], ["models", "sew"]])
@@ -344,11 +554,11 @@ def test_command_line_refused(arguments, capsys):
 
 
 def test_a_target_that_cannot_be_written(classifier, tmp_path, capsys):
-    """A folder that is a file is told in one line, and ends with another code than success."""
+    """A folder that is a file is told in one line."""
     (tmp_path / "file").write_text("x", encoding="utf-8")
     code = main(["models", "cut", str(classifier), str(tmp_path / "file" / "new.tflite")])
     err = capsys.readouterr().err
 
-    assert code in (1, 2)
+    assert code == 2
     assert err.startswith("coral-learn: ")
     assert len(err.splitlines()) == 1

@@ -54,6 +54,22 @@ def test_missing_file():
         load({}, {}, "/nonexistent/coral-learn.conf")
 
 
+@pytest.mark.parametrize("head", ["lda", "knn"])
+def test_only_imprinting_keeps_classes(config, head):
+    """Keeping pre-trained classes with a head that can't is a mistake, wherever the two come from."""
+    path = config(f"[coral-learn]\nhead = {head}\n")
+    for flags, environ, file in (
+        ({"keep_classes": "true", "head": head}, {}, None),
+        ({"keep_classes": "true"}, {"CORAL_LEARN_HEAD": head}, None),
+        ({}, {"CORAL_LEARN_KEEP_CLASSES": "yes"}, path),
+    ):
+        with pytest.raises(SettingsError, match=f"keep_classes works with the head imprinting only, not with {head}"):
+            load(flags, environ, file)
+    assert load({"keep_classes": "true", "head": "imprinting"}, {}, path).keep_classes is True
+    assert load({"keep_classes": "true"}, {}).head == "imprinting"
+    assert load({"keep_classes": "false", "head": head}, {}).head == head
+
+
 def test_data_folder_follows_the_system():
     """systemd's state directory, else XDG's data home, else the home folder."""
     assert load({}, {"STATE_DIRECTORY": "/var/lib/coral-learn"}).data_dir == "/var/lib/coral-learn"
