@@ -1,10 +1,10 @@
 """What embeddings of natural pictures have in common, found from a sample of them."""
 
-import io
 from typing import Iterable, NamedTuple
 
 import numpy as np
 
+from coral_learn import image
 from coral_learn.errors import TooFewExamples
 from coral_learn.extractor import Extractor
 
@@ -40,7 +40,7 @@ def sample_embeddings(extractor: Extractor, pictures: Iterable[np.ndarray]) -> E
     embeddings = np.stack([extractor.embed_pixels(pixels) for pixels in prepared])
     mean = embeddings.mean(axis=0, dtype=np.float64).astype(np.float32)
     usual = int(np.argsort(np.linalg.norm(embeddings - mean, axis=1), kind="stable")[len(embeddings) // 2])
-    return EmbeddingSample(mean, _png(prepared[usual]), embeddings[usual], len(prepared))
+    return EmbeddingSample(mean, image.to_png(prepared[usual]), embeddings[usual], len(prepared))
 
 
 def sample_model(path, pictures: Iterable[np.ndarray]) -> EmbeddingSample:
@@ -52,9 +52,3 @@ def sample_model(path, pictures: Iterable[np.ndarray]) -> EmbeddingSample:
         extractor.close()
 
 
-def _png(rgb: np.ndarray) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(rgb).save(file, "PNG", optimize=True)
-    return file.getvalue()

@@ -94,6 +94,15 @@ def fit(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(crop), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
+def to_png(rgb: np.ndarray) -> bytes:
+    """A picture, (height, width, 3) uint8, as PNG."""
+    from PIL import Image
+
+    file = BytesIO()
+    Image.fromarray(check_rgb(rgb)).save(file, "PNG")
+    return file.getvalue()
+
+
 def decode_side(width: int, height: int) -> int:
     """The shorter side, in pixels, that `decode` should keep for a model input of this size.
 

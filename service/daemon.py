@@ -32,6 +32,7 @@ from service.pictures import PictureReader
 from service.reembedding import Reembedding
 from service.settings import Settings
 from service.store import Store
+from service.writing import ModelWriter
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Daemon:
             self._teaching,
             self._versions,
             self._calibrating,
+            ModelWriter(folder),
             self._jobs,
             self._live,
             self._watchers,

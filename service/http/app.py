@@ -6,7 +6,21 @@ from typing import Optional
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from service.http import access, camera, classes, classify, examples, health, models, page, problems, stream, training
+from service.http import (
+    access,
+    camera,
+    classes,
+    classify,
+    examples,
+    health,
+    idempotency,
+    journal,
+    models,
+    page,
+    problems,
+    stream,
+    training,
+)
 from service.http.reading import InMemoryRequest
 from service.http.services import Services
 
@@ -26,7 +40,8 @@ def create_app(services: Services) -> Flask:
     problems.register(app)
     access.register(app, services.access)
     app.before_request(_check_length)
-    for subject in (health, classes, examples, classify, training, models, stream, camera, page):
+    idempotency.register(app, services.store)
+    for subject in (health, classes, examples, journal, classify, training, models, stream, camera, page):
         app.register_blueprint(subject.blueprint)
     app.after_request(_finish)
     return app

@@ -3,7 +3,7 @@
 from flask import Blueprint, jsonify
 
 from service.errors import Invalid, NotFound
-from service.http.reading import json_body, paging
+from service.http.reading import json_body, paging, truth
 from service.http.services import services
 from service.learning import ListedClass
 from service.store.classes import check_name
@@ -25,7 +25,7 @@ def create_class():
     """Add a class without examples."""
     created = services().teaching.create_class(_name_in_body())
     services().live.tell_model()
-    return jsonify(_as_dict(ListedClass(created.name, 0, False))), 201
+    return jsonify(dict(_as_dict(ListedClass(created.now.name, 0, False)), step=created.step)), 201
 
 
 @blueprint.get("/v1/classes/<name>")
@@ -36,17 +36,24 @@ def get_class(name: str):
 
 @blueprint.patch("/v1/classes/<name>")
 def rename_class(name: str):
-    """Give a class another name."""
-    renamed = services().teaching.rename_class(name, _name_in_body())
-    return jsonify(_as_dict(ListedClass(renamed.name, renamed.examples, False)))
+    """Give a class another name; with ?merge=true onto one that is there, which gets its examples."""
+    parts, new_name = services(), _name_in_body()
+    change = parts.teaching.rename_class
+    if truth("merge") and new_name != name and parts.store.classes.find(new_name) is not None:
+        change = parts.teaching.merge_classes
+    changed = change(name, new_name)
+    parts.live.tell_model()
+    now = ListedClass(changed.now.name, changed.now.examples, False)
+    return jsonify(dict(_as_dict(now), step=changed.step, model=parts.answering.model))
 
 
 @blueprint.delete("/v1/classes/<name>")
 def delete_class(name: str):
-    """Remove a class with its examples."""
-    examples = services().teaching.delete_class(name)
-    services().live.tell_model()
-    return jsonify(deleted=name, examples=examples, model=services().answering.model)
+    """Remove a class with its examples; with ?forever=true their pictures go at once."""
+    parts = services()
+    deleted = parts.teaching.delete_class(name, truth("forever"))
+    parts.live.tell_model()
+    return jsonify(deleted=name, examples=deleted.examples, step=deleted.step, model=parts.answering.model)
 
 
 def _name_in_body() -> str:

@@ -1,20 +1,26 @@
 """/v1/examples"""
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from flask import Blueprint, Response, jsonify, request
 
+from coral_learn import image
 from coral_learn.errors import ImageError
 from coral_learn.image import MEDIA_TYPES
 from service.errors import Invalid
 from service.http.problems import problem, status_of
-from service.http.reading import Upload, paging, uploads
+from service.http.reading import Upload, json_body, paging, truth, uploads
 from service.http.services import services
 from service.pictures import Picture
 from service.store.classes import check_name
 from service.store.examples import NewPicture, Origin, StoredExample
 
 blueprint = Blueprint("examples", __name__)
+
+VIEWS = ("stored", "model")
+LONGEST_ID = 200
+_SURELY_OTHER = 0.9
+_QUICKLY_MEASURED = 100  # examples
 
 
 @blueprint.post("/v1/examples")
@@ -25,7 +31,9 @@ def add_examples():
     if not pictures:
         return _nothing_accepted(rejected)
     parts, new = services(), [_to_store(picture) for picture in pictures]
-    added = parts.teaching.add_examples(name, new, [picture.data for picture in pictures], Origin("upload"))
+    doubts = [_doubts(name, one) for one in new]
+    before = _accuracy()
+    taught = parts.teaching.add_examples(name, new, [picture.data for picture in pictures], _origin())
     parts.live.tell_model()
     accepted = [
         {
@@ -34,9 +42,9 @@ def add_examples():
             "width": picture.header.width,
             "height": picture.header.height,
             "duplicate": not one.new,
-            "warnings": picture.warnings + _elsewhere(picture.sha256, name) + _not_seen(one.example),
+            "warnings": picture.warnings + doubt + _elsewhere(picture.sha256, name) + _not_seen(one.example),
         }
-        for picture, one in zip(pictures, added)
+        for picture, one, doubt in zip(pictures, taught.examples, doubts)
     ]
     body = {
         "class": name,
@@ -44,15 +52,21 @@ def add_examples():
         "rejected": rejected,
         "class_examples": parts.store.classes.get(name).examples,
         "model": parts.answering.model,
+        "accuracy": {"before": before, "after": _measured()},
+        "step": taught.step,
     }
     return jsonify(body), 201
 
 
 @blueprint.get("/v1/examples")
 def list_examples():
-    """The examples, oldest first, of one class or of all."""
+    """The examples, oldest first, of one class or of all, or those with a client's own id."""
     page, size = paging()
-    name = request.args.get("class")
+    name, client_id = request.args.get("class"), request.args.get("client_id")
+    if client_id is not None:
+        found = services().store.examples.by_client_id(client_id)
+        items = [_as_dict(one) for one in found[page * size : (page + 1) * size]]
+        return jsonify(items=items, page=page, size=size, total=len(found))
     if name is not None:
         services().store.classes.get(name)
     found, total = services().store.examples.page(name, page, size)
@@ -67,18 +81,40 @@ def get_example(example: str):
 
 @blueprint.get("/v1/examples/<example>/image")
 def get_image(example: str):
-    """The stored bytes of an example's picture."""
-    found = services().store.examples.get(example)
-    return Response(services().store.images.read(found.sha256), mimetype=MEDIA_TYPES[found.format])
+    """The stored bytes of an example's picture; with ?view=model the pixels as the extractor sees them."""
+    parts, view = services(), request.args.get("view", "stored")
+    found = parts.store.examples.get(example)
+    if view not in VIEWS:
+        raise Invalid(f"view is one of {', '.join(VIEWS)}, got {view[:50]!r}", "view")
+    data, kind, tag = parts.store.images.read(found.sha256), MEDIA_TYPES[found.format], found.sha256
+    if view == "model":
+        extractor = parts.answering.must_have_extractor()
+        data, kind = image.to_png(parts.pictures.read(data, extractor).pixels), "image/png"
+        tag = f"{found.sha256[:32]}-{extractor.digest[:32]}"
+    response = Response(data, mimetype=kind)
+    response.set_etag(tag)
+    response.headers["Cache-Control"] = "private, max-age=86400"
+    return response.make_conditional(request, accept_ranges=True, complete_length=len(data))
+
+
+@blueprint.patch("/v1/examples/<example>")
+def move_example(example: str):
+    """Put an example into another class; the live model answers as if it had always been there."""
+    body, parts = json_body(), services()
+    if not isinstance(body, dict) or set(body) != {"class"}:
+        raise Invalid('the body is a JSON object with one field: {"class": "..."}', "class", "body_invalid")
+    moved = parts.teaching.move_example(example, check_name(body["class"]))
+    parts.live.tell_model()
+    return jsonify({**_as_dict(moved.now), "step": moved.step, "model": parts.answering.model})
 
 
 @blueprint.delete("/v1/examples/<example>")
 def delete_example(example: str):
-    """Remove an example; the live model forgets it exactly."""
+    """Remove an example; the live model forgets it exactly. With ?forever=true its picture goes at once."""
     parts = services()
-    parts.teaching.delete_example(example)
+    deleted = parts.teaching.delete_example(example, truth("forever"))
     parts.live.tell_model()
-    return jsonify(deleted=example, model=parts.answering.model)
+    return jsonify(deleted=example, step=deleted.step, model=parts.answering.model)
 
 
 def _class_in_query() -> str:
@@ -107,6 +143,39 @@ def _to_store(picture: Picture) -> NewPicture:
     header = picture.header
     size = len(picture.data)
     return NewPicture(picture.sha256, header.format, header.width, header.height, size, embedded.embedding)
+
+
+def _origin() -> Origin:
+    """Where the pictures come from, as the query says."""
+    client_id, capture = request.args.get("client_id"), request.args.get("capture")
+    for name, value in (("client_id", client_id), ("capture", capture)):
+        if value is not None and not (1 <= len(value) <= LONGEST_ID and value.isprintable()):
+            raise Invalid(f"{name} has 1 to {LONGEST_ID} printable characters", name)
+    return Origin("upload", capture, client_id)
+
+
+def _doubts(name: str, picture: NewPicture) -> List[str]:
+    """What the model that answers thinks of a picture before it is taught."""
+    answering = services().answering
+    answer = answering.classify(picture.embedding, 1)
+    if answer.label in (None, name) or answer.score < _SURELY_OTHER or name not in answering.class_names().values():
+        return []
+    return [f"it looks like {answer.label!r} ({answer.score:.0%}) rather than {name!r}"]
+
+
+def _accuracy() -> Optional[float]:
+    """The live model's accuracy, each example left out, as it was last measured."""
+    report = services().answering.live_report
+    return report["left_out"]["accuracy"] if report is not None else None
+
+
+def _measured() -> Optional[float]:
+    """The same by now: measured at once when asked for, or where that takes no time worth mentioning."""
+    parts = services()
+    if not truth("measure") and parts.store.examples.count() > _QUICKLY_MEASURED:
+        return None
+    parts.calibrating.measure()
+    return _accuracy()
 
 
 def _not_seen(example: str) -> List[str]:
@@ -142,5 +211,7 @@ def _as_dict(one: StoredExample) -> Dict[str, Any]:
         "height": one.height,
         "bytes": one.bytes,
         "source": one.source,
+        "capture": one.capture,
+        "client_id": one.client_id,
         "created": one.created,
     }

@@ -1,12 +1,14 @@
 """/v1/models"""
 
-from typing import Any, Dict, List, Tuple
+import hashlib
+from typing import Any, Dict, List, NamedTuple, Tuple
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, Response, jsonify, request, send_file
 
+from coral_learn.heads import Head
 from coral_learn.training import INCREMENTAL
-from service.errors import Invalid, NotFound
-from service.http.reading import json_body
+from service.errors import Conflict, Invalid, NotFound
+from service.http.reading import json_body, truth
 from service.http.services import services
 from service.learning import LIVE
 from service.store.models import StoredModel
@@ -36,6 +38,47 @@ def get_report(version: str):
         return jsonify(_named(_live_report(), "left_out"))
     report = services().store.models.report(services().store.models.get(_number(version)))
     return jsonify(_named(report, "held_out"))
+
+
+@blueprint.get("/v1/models/<version>/labels.txt")
+def get_labels(version: str):
+    """The classes a model can answer, a name a line, in the order of its scores."""
+    names = "".join(name + "\n" for name in _model(version).names)
+    response = Response(names, mimetype="text/plain")
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+@blueprint.get("/v1/models/<version>/model.tflite")
+def get_file(version: str):
+    """The extractor with this head behind it, labels inside; with ?quantized=true as int8, a quarter of the size."""
+    parts, model, quantized = services(), _model(version), truth("quantized")
+    name = f"{model.name}{'-int8' if quantized else ''}"
+    path = parts.writer.write(name, parts.answering.model_path, model.head, model.names, quantized)
+    return send_file(path, "application/octet-stream", True, f"coral-learn-{model.name}.tflite", conditional=True)
+
+
+class _Model(NamedTuple):
+    """A model to write; name : another one for every other model; names : of the head's classes, in order."""
+
+    name: str
+    head: Head
+    names: List[str]
+
+
+def _model(version: str) -> _Model:
+    answering = services().answering
+    answering.must_have_extractor()
+    if version == LIVE:
+        live = answering.copy_live()
+        name, head = f"live-{live.revision}-{live.copy.kind}", live.copy
+    else:
+        name, head = f"{_number(version)}-{answering.revision}", services().versions.load(_number(version))
+    if not head.classes:
+        raise Conflict("this model has learnt nothing yet: teach a class first", "nothing_learnt")
+    names = [answering.class_name(number) for number in head.classes]
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+    return _Model(f"{name}-{digest}", head, names)
 
 
 def _live_report() -> Dict[str, Any]:

@@ -37,6 +37,14 @@ def whole_number(name: str, default: int, lowest: int, highest: int) -> int:
     return value
 
 
+def truth(name: str) -> bool:
+    """A yes or no from the query, no where it is not there. Raises `Invalid`."""
+    text = request.args.get(name, "false")
+    if text not in ("true", "false"):
+        raise Invalid(f"{name} is true or false, got {text[:50]!r}", name)
+    return text == "true"
+
+
 def paging() -> Tuple[int, int]:
     """page, from 0, and size of the list asked for."""
     return whole_number("page", 0, 0, 10**9), whole_number("size", 20, 1, MAX_SIZE)

@@ -14,6 +14,7 @@ from service.pictures import PictureReader
 from service.reembedding import Reembedding
 from service.settings import Settings
 from service.store import Store
+from service.writing import ModelWriter
 
 
 class Services(NamedTuple):
@@ -28,6 +29,7 @@ class Services(NamedTuple):
     teaching: Teaching
     versions: Versions
     calibrating: Calibrating
+    writer: ModelWriter
     jobs: JobQueue
     live: LiveLoop
     watchers: Watchers

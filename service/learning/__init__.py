@@ -1,7 +1,20 @@
 """What is taught and what answers: the model that answers, changes of what it was taught, and versions."""
 
 from service.learning.answering import LIVE, Answer, Answering, ListedClass, LiveCopy
-from service.learning.teaching import Added, Teaching
+from service.learning.teaching import Added, Changed, Deleted, Taught, Teaching
 from service.learning.versions import Versions, can_keep
 
-__all__ = ["LIVE", "Added", "Answer", "Answering", "ListedClass", "LiveCopy", "Teaching", "Versions", "can_keep"]
+__all__ = [
+    "LIVE",
+    "Added",
+    "Answer",
+    "Answering",
+    "Changed",
+    "Deleted",
+    "ListedClass",
+    "LiveCopy",
+    "Taught",
+    "Teaching",
+    "Versions",
+    "can_keep",
+]

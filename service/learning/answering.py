@@ -7,6 +7,7 @@ the number -1 - i.
 
 import threading
 from copy import deepcopy
+from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
@@ -68,7 +69,7 @@ class Answering:
     """Scores embeddings with the model that answers now. Safe from any thread.
 
     extractor : whose embeddings are used; None until `Versions.adopt`
-    manifest : of that extractor
+    manifest, model_path : of that extractor
     pretrained : names of the pre-trained classes that are kept
     changed : set whenever the live model has learnt or forgotten something
     """
@@ -84,6 +85,7 @@ class Answering:
         self.pretrained: List[str] = []
         self.extractor: Optional[ExtractorInfo] = None
         self.manifest: Optional[Manifest] = None
+        self.model_path: Optional[Path] = None
         self.changed = threading.Event()
 
     # -- answers ----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -31,6 +31,27 @@ class Added(NamedTuple):
     new: bool
 
 
+class Taught(NamedTuple):
+    """The examples of an upload; step : its number in the journal, None where nothing was new."""
+
+    examples: List[Added]
+    step: Optional[int]
+
+
+class Changed(NamedTuple):
+    """A class or an example as it is after a change; step as of `Taught`."""
+
+    now: Union[StoredClass, StoredExample]
+    step: Optional[int]
+
+
+class Deleted(NamedTuple):
+    """How many examples went; step : the number in the journal."""
+
+    examples: int
+    step: int
+
+
 class Step:
     """One change under way. Rows change through `connection`; the rest says what follows from them."""
 
@@ -51,6 +72,11 @@ class Step:
         """Its number in the journal, taken when first asked for: what changes nothing leaves no line."""
         if self._number is None:
             self._number = self._store.journal.open(self.connection, self._action)
+        return self._number
+
+    @property
+    def done(self) -> Optional[int]:
+        """Its number, None where nothing was changed."""
         return self._number
 
     def note(self, **details) -> None:
@@ -93,15 +119,15 @@ class Teaching:
         taught = [ListedClass(stored.name, stored.examples, False) for stored in self._store.classes.all()]
         return taught + [ListedClass(name, 0, True) for name in self._answering.pretrained]
 
-    def create_class(self, name: str) -> StoredClass:
+    def create_class(self, name: str) -> Changed:
         """Add a class without examples. Raises `Conflict`."""
         with self._step(ADD_CLASS) as step:
             self._must_not_be_pretrained(name)
             number = self._store.classes.create(step.connection, name)
             step.note(number=number, name=name)
-        return StoredClass(number, name, 0)
+        return Changed(StoredClass(number, name, 0), step.done)
 
-    def rename_class(self, name: str, new_name: str) -> StoredClass:
+    def rename_class(self, name: str, new_name: str) -> Changed:
         """Give a class another name; the model stays as it is. Raises `NotFound`, `Conflict`."""
         with self._step(RENAME_CLASS) as step:
             stored = self._find(name)
@@ -109,9 +135,9 @@ class Teaching:
             self._store.classes.rename(step.connection, stored.id, new_name)
             if new_name != name:
                 step.note(number=stored.id, name=new_name, before=name)
-        return stored._replace(name=new_name)
+        return Changed(stored._replace(name=new_name), step.done)
 
-    def merge_classes(self, name: str, into: str) -> StoredClass:
+    def merge_classes(self, name: str, into: str) -> Changed:
         """Move the examples of a class into another, and delete it. Raises `NotFound`, `Conflict`.
 
         A picture that is in both stays once.
@@ -133,10 +159,10 @@ class Teaching:
                     self._store.journal.discard(step.connection, step.number, example.id)
             self._store.classes.delete(step.connection, source.id)
             step.note(number=source.id, name=name, into=into, moved=moved)
-        return self._store.classes.get(into)
+        return Changed(self._store.classes.get(into), step.done)
 
-    def delete_class(self, name: str, for_good: bool = False) -> int:
-        """Remove a class with its examples; returns how many. Raises `NotFound`, `Conflict`.
+    def delete_class(self, name: str, for_good: bool = False) -> Deleted:
+        """Remove a class with its examples. Raises `NotFound`, `Conflict`.
 
         for_good : whether their pictures go at once and the step can't be undone
         """
@@ -147,13 +173,13 @@ class Teaching:
                 self._discard(step, example)
             self._store.classes.delete(step.connection, stored.id)
             step.note(number=stored.id, name=name, count=len(examples))
-        return len(examples)
+        return Deleted(len(examples), step.number)
 
     # -- examples ---------------------------------------------------------------------------
 
-    def add_examples(self, name: str, pictures: List[NewPicture], data: Iterable[bytes], origin: Origin) -> List[Added]:
+    def add_examples(self, name: str, pictures: List[NewPicture], data: Iterable[bytes], origin: Origin) -> Taught:
         """Store pictures in a class, made when missing, and teach them to the live model. Raises `Conflict`."""
-        extractor = self._answering.must_have_extractor()
+        self._answering.must_have_extractor()
         self._store.must_have_room(sum(picture.bytes for picture in pictures))
         with self._step(IMPORT if origin.source == IMPORT else ADD_EXAMPLES) as step:
             self._must_not_be_pretrained(name)
@@ -162,24 +188,19 @@ class Teaching:
                 self._store.images.save(picture.sha256, content)
             made = self._store.classes.find(name) is None
             class_id = self._store.classes.find_or_create(step.connection, name)
-            # Older examples of these pictures may wait to be embedded anew; this does it for them.
-            for picture in {one.sha256: one for one in pictures}.values():
-                step.learn += [(picture.embedding, number) for number in self._overdue(picture.sha256)]
+            embeddings = self._first_embeddings(step, pictures)
             added = []
             for picture in pictures:
                 example, new = self._store.examples.add(step.connection, class_id, picture, origin)
-                self._store.examples.save_embedding(
-                    step.connection, picture.sha256, extractor.digest, picture.embedding
-                )
                 added.append(Added(example, new))
                 if new:
-                    step.learn.append((picture.embedding, class_id))
+                    step.learn.append((embeddings[picture.sha256], class_id))
             new_ones = [one.example for one in added if one.new]
             if new_ones or made:
                 step.note(number=class_id, name=name, examples=new_ones, made=made)
-        return added
+        return Taught(added, step.done)
 
-    def move_example(self, example_id: str, name: str) -> StoredExample:
+    def move_example(self, example_id: str, name: str) -> Changed:
         """Put an example into another class, made when missing. Raises `NotFound`, `Conflict`."""
         with self._step(MOVE_EXAMPLE) as step:
             example = self._store.examples.get(example_id)
@@ -187,18 +208,18 @@ class Teaching:
             made = self._store.classes.find(name) is None
             class_id = self._store.classes.find_or_create(step.connection, name)
             if class_id == example.class_id:
-                return example
+                return Changed(example, None)
             self._move(step, example, class_id, name)
             step.note(example=example_id, before=example.class_id, number=class_id, name=name, made=made)
-        return self._store.examples.get(example_id)
+        return Changed(self._store.examples.get(example_id), step.done)
 
-    def delete_example(self, example_id: str, for_good: bool = False) -> StoredExample:
+    def delete_example(self, example_id: str, for_good: bool = False) -> Deleted:
         """Remove an example; the live model answers as if it had never been. Raises `NotFound`."""
         with self._step(DELETE_EXAMPLE, for_good) as step:
             example = self._store.examples.get(example_id)
             self._discard(step, example)
             step.note(example=example_id, name=example.class_name)
-        return example
+        return Deleted(1, step.number)
 
     def add_missing_embedding(self, sha256: str, embedding) -> None:
         """Teach the live model a stored picture that this extractor had not seen."""
@@ -319,6 +340,26 @@ class Teaching:
         """What the live model learnt of a picture, or None where it waits to be embedded."""
         extractor = self._answering.extractor
         return None if extractor is None else self._store.examples.embedding(sha256, extractor.digest)
+
+    def _first_embeddings(self, step: Step, pictures: List[NewPicture]) -> Dict[str, np.ndarray]:
+        """The embedding of each picture that counts: the one stored first, which the live model may have learnt.
+
+        A later one of the same picture differs by rounding after an update of the run-time.
+        """
+        embeddings = {}
+        for picture in pictures:
+            if picture.sha256 in embeddings:
+                continue
+            embedding = self._embedding(picture.sha256)
+            if embedding is None:
+                embedding = picture.embedding
+                self._store.examples.save_embedding(
+                    step.connection, picture.sha256, self._answering.extractor.digest, embedding
+                )
+                # Older examples of this picture may wait to be embedded anew; this does it for them.
+                step.learn += [(embedding, one.class_id) for one in self._store.examples.of_picture(picture.sha256)]
+            embeddings[picture.sha256] = embedding
+        return embeddings
 
     def _overdue(self, sha256: str) -> List[int]:
         """The classes of the examples whose picture this extractor has not seen yet."""

@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, List, Optional
 import numpy as np
 
 from coral_learn.extractor import ExtractorInfo
-from coral_learn.heads import ImprintingHead, IncrementalHead, LinearDiscriminantHead
+from coral_learn.heads import Head, ImprintingHead, IncrementalHead, LinearDiscriminantHead
 from coral_learn.manifest import Manifest
 from coral_learn.training import INCREMENTAL
 from service.errors import Conflict, Refused, SettingsError, StoreError
@@ -58,6 +58,7 @@ class Versions:
             if now is not None and now.digest == info.digest:
                 self._answering.extractor = info
                 return
+            self._answering.model_path = model_path
             manifest = Manifest.of(model_path)
             kind = self._store.note(_LIVE_HEAD) or self._default_head
             if self.keeps_classes and not can_keep(kind):
@@ -190,6 +191,13 @@ class Versions:
             self._answering.take_version(self._load(int(active)))
         except (Refused, StoreError) as error:
             log.error("model version %s can't answer, the live model does: %s", active, error)
+
+    def load(self, number: int) -> Head:
+        """The head of a version, without classes that were deleted since. Raises as `activate`."""
+        head = self._load(number).head
+        for class_id in set(head.classes) - set(self._answering.class_names()):
+            head.remove(class_id)
+        return head
 
     def _load(self, number: int) -> Version:
         """A version with its head. Raises `NotFound`, `Conflict`, `StoreError`."""

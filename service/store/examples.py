@@ -139,9 +139,9 @@ class Examples:
     def save_embedding(
         self, connection: sqlite3.Connection, sha256: str, extractor: str, embedding: np.ndarray
     ) -> None:
-        """Keep a picture's embedding by an extractor (its digest)."""
+        """Keep a picture's embedding by an extractor (its digest); the first one stays."""
         blob = np.ascontiguousarray(embedding, np.float32).tobytes()
-        connection.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", (sha256, extractor, blob))
+        connection.execute("INSERT OR IGNORE INTO embeddings VALUES (?, ?, ?)", (sha256, extractor, blob))
 
     def embedding(self, sha256: str, extractor: str) -> Optional[np.ndarray]:
         """A picture's embedding by an extractor, (D,) float32, or None."""
@@ -171,13 +171,14 @@ class Examples:
                 return
             last = rows[-1]["rowid"]
 
-    def learnt_of(self, extractor: str, class_id: int) -> List[Learnt]:
-        """The examples of one class that have an embedding by this extractor."""
+    def learnt_of(self, extractor: str, class_id: int, most: int = -1) -> List[Learnt]:
+        """The examples of one class that have an embedding by this extractor; the first `most`, -1 for all."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT e.id, e.class_id, v.vector, e.capture FROM examples e "
-                "JOIN embeddings v ON v.sha256 = e.sha256 AND v.extractor = ? WHERE e.class_id = ? ORDER BY e.rowid",
-                (extractor, class_id),
+                "JOIN embeddings v ON v.sha256 = e.sha256 AND v.extractor = ? "
+                "WHERE e.class_id = ? ORDER BY e.rowid LIMIT ?",
+                (extractor, class_id, most),
             ).fetchall()
         return [Learnt(row[0], row[1], np.frombuffer(row[2], np.float32), row[3]) for row in rows]
 

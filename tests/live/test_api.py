@@ -84,7 +84,8 @@ def test_classes_are_made_listed_renamed_and_deleted(taught, make_picture, encod
     assert [one["name"] for one in taught.get("/v1/classes?size=2&page=1").json["items"]] == ["blue", "empty"]
 
     rename = taught.ask("PATCH", "/v1/classes/red", b'{"name": "crimson red"}', Content_Type="application/json")
-    assert rename.json == {"name": "crimson red", "examples": 6, "pretrained": False}
+    facts = {name: rename.json[name] for name in ("name", "examples", "pretrained")}
+    assert facts == {"name": "crimson red", "examples": 6, "pretrained": False}
     picture = encode(make_picture("red", 50))
     assert taught.classify(picture).json["class"] == "crimson red"
     taken = taught.ask("PATCH", "/v1/classes/green", b'{"name": "blue"}', Content_Type="application/json")

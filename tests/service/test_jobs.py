@@ -1,6 +1,7 @@
 """Training requests, whether a new version is to answer, and what it answers when it does."""
 
 import hashlib
+from typing import NamedTuple
 
 import pytest
 from blobs import blobs
@@ -11,15 +12,23 @@ from coral_learn.training.calibration import calibrate_softmax
 from service.errors import Invalid
 from service.jobs.options import TrainOptions, read_options
 from service.jobs.queue import ENOUGH, decide
-from service.learner import Learner
+from service.learning import Answering, Teaching, Versions
 from service.store import Store
-from service.store.examples import NewPicture
+from service.store.examples import NewPicture, Origin
 from service.store.jobs import StoredJob
 from service.store.models import FinishedModel, write_version
 
 BASELINE = {"version": "live", "head": "imprinting", "accuracy": 0.9}
 CLASSES = ("a", "b", "c")
 INFO = ExtractorInfo("tiny", "e" * 64, "cpu", "", False, "none", 64, 32, 32)
+
+
+class Learner(NamedTuple):
+    """The three parts of the learning."""
+
+    answering: Answering
+    teaching: Teaching
+    versions: Versions
 
 
 @pytest.fixture
@@ -32,11 +41,13 @@ def store(tmp_path):
 
 @pytest.fixture
 def start_learner(store, tiny_model):
-    """start_learner(): a learner over the store, as after a start of the daemon."""
+    """start_learner(): what answers and what teaches over the store, as after a start of the daemon."""
 
     def start():
-        learner = Learner(store, "imprinting", False)
-        learner.adopt(INFO, tiny_model)
+        answering = Answering("imprinting")
+        versions = Versions(store, answering, "imprinting", False)
+        learner = Learner(answering, Teaching(store, answering, versions.rebuild), versions)
+        versions.adopt(INFO, tiny_model)
         return learner
 
     return start
@@ -48,7 +59,7 @@ def teach(learner, embeddings, labels, first=0):
     for number, (embedding, label) in enumerate(zip(embeddings, labels), first):
         digest = hashlib.sha256(str(number).encode()).hexdigest()
         new = NewPicture(digest, "PNG", 64, 48, 100, embedding)
-        added += learner.add_examples(label, [new], [str(number).encode()], "upload")
+        added += learner.teaching.add_examples(label, [new], [str(number).encode()], Origin("upload")).examples
     return [one.example for one in added]
 
 
@@ -67,10 +78,10 @@ def activate(store, learner, head, examples):
     folder = store.models.unfinished_folder("job")
     write_version(folder, head, examples, {})
     job = StoredJob("job", "train", "running", {}, 0.5, {}, None, None, 0.0, 0.0, None)
-    version = learner.add_version(
+    version = learner.versions.add(
         job, FinishedModel(str(folder), head.kind, INFO.digest, len(head.classes), len(examples), None)
     )
-    learner.activate(version)
+    learner.versions.activate(version)
     return version
 
 
@@ -156,12 +167,12 @@ def test_a_class_deleted_since_a_version_was_trained(store, start_learner, kind)
     head = make_head(kind, embeddings, [numbers[label] for label in labels])
     version = activate(store, learner, head, examples)
     asked, truths = blobs(CLASSES, size=64, seed=1)
-    assert [learner.classify(one, 5).label for one in asked[10:20]].count("b") >= 8
+    assert [learner.answering.classify(one, 5).label for one in asked[10:20]].count("b") >= 8
 
-    assert learner.delete_class("b") == 10
+    assert learner.teaching.delete_class("b").examples == 10
     head.remove(numbers["b"])
     assert sorted(head.classes) == sorted([numbers["a"], numbers["c"]])
-    names, answers = {numbers["a"]: "a", numbers["c"]: "c"}, [learner.classify(one, 5) for one in asked]
+    names, answers = {numbers["a"]: "a", numbers["c"]: "c"}, [learner.answering.classify(one, 5) for one in asked]
     for one, answer in zip(asked, answers):
         logits, familiarity = head.weigh(one)
         scores = dict(zip((names[number] for number in head.classes), head.calibration.scores(logits)))
@@ -174,10 +185,10 @@ def test_a_class_deleted_since_a_version_was_trained(store, start_learner, kind)
     assert strangers.count(None) >= 8, "nothing of what is left is like it"
 
     again = start_learner()
-    assert [again.classify(one, 5) for one in asked] == answers
-    again.activate_live()
-    again.activate(version)
-    assert [again.classify(one, 5) for one in asked] == answers
+    assert [again.answering.classify(one, 5) for one in asked] == answers
+    again.versions.activate_live()
+    again.versions.activate(version)
+    assert [again.answering.classify(one, 5) for one in asked] == answers
 
 
 @pytest.mark.parametrize("kind", ["imprinting", "softmax"])
@@ -189,9 +200,9 @@ def test_a_version_whose_classes_are_all_deleted(store, start_learner, kind):
     numbers = {one.name: one.id for one in store.classes.all()}
     version = activate(store, learner, make_head(kind, embeddings, [numbers[label] for label in labels]), examples)
     for name in CLASSES:
-        learner.delete_class(name)
+        learner.teaching.delete_class(name)
     for one in (learner, start_learner()):
-        answer = one.classify(embeddings[0], 5)
+        answer = one.answering.classify(embeddings[0], 5)
         assert (answer.label, answer.score, answer.predictions) == (None, 0.0, [])
         assert answer.model == {"version": version, "head": kind}
 
@@ -203,12 +214,12 @@ def test_a_class_made_again_is_another_one(store, start_learner):
     examples = teach(learner, embeddings, labels)
     numbers = {one.name: one.id for one in store.classes.all()}
     activate(store, learner, make_head("softmax", embeddings, [numbers[label] for label in labels]), examples)
-    learner.delete_class("c")
+    learner.teaching.delete_class("c")
     teach(learner, embeddings[-1:], ["c"])
 
     for one in (learner, start_learner()):
-        assert {given.label for given in one.classify(embeddings[-1], 5).predictions} == {"a", "b"}
-        assert one.unseen() == {"examples": 1, "classes": ["c"]}
+        assert {given.label for given in one.answering.classify(embeddings[-1], 5).predictions} == {"a", "b"}
+        assert one.versions.unseen() == {"examples": 1, "classes": ["c"]}
 
 
 def test_what_a_version_has_seen(store, start_learner):
@@ -222,7 +233,7 @@ def test_what_a_version_has_seen(store, start_learner):
     (new,) = teach(learner, embeddings[:1] + 0.01, ["a"], 100)
     asked = [*examples[4:6], new]
 
-    assert [learner.has_seen(example) for example in asked] == [False, True, False]
-    assert [start_learner().has_seen(example) for example in asked] == [False, True, False]
-    learner.activate_live()
-    assert all(learner.has_seen(example) for example in asked)
+    assert [learner.answering.has_seen(example) for example in asked] == [False, True, False]
+    assert [start_learner().answering.has_seen(example) for example in asked] == [False, True, False]
+    learner.versions.activate_live()
+    assert all(learner.answering.has_seen(example) for example in asked)

@@ -9,7 +9,7 @@ FLOORS = (
     {"errors"},
     {"settings", "children", "systemd", "memory"},
     {"store", "pictures", "extraction", "camera"},
-    {"learning", "demo", "cutting"},
+    {"learning", "demo", "cutting", "writing"},
     {"live", "jobs", "reembedding", "calibrating"},
     {"http"},
     {"daemon"},

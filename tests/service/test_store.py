@@ -11,7 +11,7 @@ from service.errors import Conflict, DataFolderInUse, Invalid, NotFound, StoreEr
 from service.store import Store
 from service.store.classes import check_name
 from service.store.database import MIGRATIONS, Database
-from service.store.examples import NewPicture
+from service.store.examples import NewPicture, Origin
 from service.store.models import FinishedModel, write_version
 
 EXTRACTOR = "e" * 64
@@ -37,7 +37,7 @@ def add(store: Store, name: str, number: int) -> str:
     store.images.save(new.sha256, str(number).encode())
     with store.database.write() as connection:
         class_id = store.classes.find_or_create(connection, name)
-        example, _ = store.examples.add(connection, class_id, new, "upload", None)
+        example, _ = store.examples.add(connection, class_id, new, Origin("upload"))
         store.examples.save_embedding(connection, new.sha256, EXTRACTOR, new.embedding)
     return example
 
@@ -84,17 +84,24 @@ def test_embeddings_are_read_in_batches(store):
 
 
 def test_a_picture_goes_with_its_last_example(store):
-    """`delete` says when nobody uses the picture any more, and its embeddings go then."""
+    """The trash keeps a picture and its embedding until the next step; then they go, unless another example has them."""
     first, second = add(store, "a", 1), add(store, "b", 1)
-    sha256 = picture(1).sha256
-    with store.database.write() as connection:
-        assert not store.examples.delete(connection, store.examples.get(first))
-    assert store.examples.embedding(sha256, EXTRACTOR) is not None
-    with store.database.write() as connection:
-        assert store.examples.delete(connection, store.examples.get(second))
+    sha256, unused = picture(1).sha256, []
+    for example in (first, second, None):
+        with store.database.write() as connection:
+            step = store.journal.open(connection, "delete_example")
+            if example is not None:
+                store.journal.discard(connection, step, example)
+            unused.append(store.journal.empty(connection, before=step))
+        if example is not None:
+            assert sha256 in store.examples.pictures()
+            assert store.examples.embedding(sha256, EXTRACTOR) is not None
+            with pytest.raises(NotFound):
+                store.examples.get(example)
+
+    assert unused == [[], [], [sha256]]
     assert store.examples.embedding(sha256, EXTRACTOR) is None
-    with pytest.raises(NotFound):
-        store.examples.get(first)
+    assert store.examples.pictures() == set()
 
 
 def test_sweep_removes_what_a_crash_left(store):

@@ -1,0 +1,14 @@
+"""/metrics"""
+
+from flask import Blueprint, Response
+
+from service.http.services import services
+from service.metrics import MEDIA_TYPE
+
+blueprint = Blueprint("metrics", __name__)
+
+
+@blueprint.get("/metrics")
+def metrics():
+    """Counters and readings as text, for Prometheus."""
+    return Response(services().metrics.text(), content_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,39 @@
+"""Why an answer: the stored examples most like what was asked."""
+
+from typing import List, NamedTuple
+
+import numpy as np
+
+from coral_learn.heads import EmbeddingPipeline
+from service.learning.answering import Answer, Answering
+from service.store import Store
+
+# So many examples are compared at most, those of the likeliest classes first: an answer must not take seconds.
+_MOST_COMPARED = 2000
+
+
+class Evidence(NamedTuple):
+    """A stored example; similarity : cosine of the two centred embeddings, -1..1."""
+
+    example: str
+    label: str
+    similarity: float
+
+
+def nearest_examples(
+    store: Store, answering: Answering, embedding: np.ndarray, answer: Answer, count: int
+) -> List[Evidence]:
+    """The stored examples nearest to an embedding, (D,), nearest first, of the classes the answer holds likeliest."""
+    extractor = answering.must_have_extractor()
+    pipeline = EmbeddingPipeline(extractor.embedding_size, answering.manifest.mean_embedding)
+    asked, found, compared = pipeline(embedding)[0], [], 0
+    for prediction in answer.predictions:
+        stored = store.classes.find(prediction.label)
+        if stored is None or compared >= _MOST_COMPARED:
+            continue
+        lessons = store.examples.learnt_of(extractor.digest, stored.id, _MOST_COMPARED - compared)
+        compared += len(lessons)
+        if lessons:
+            similarities = pipeline(np.stack([one.embedding for one in lessons])) @ asked
+            found += [Evidence(one.id, stored.name, float(s)) for one, s in zip(lessons, similarities)]
+    return sorted(found, key=lambda one: -one.similarity)[:count]
