@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import logging
 import os
 import sys
 from pathlib import Path
@@ -10,7 +9,10 @@ from typing import List, Optional
 
 import coral_learn
 from coral_learn.errors import CoralLearnError, ModelError
+from service import logs
 from service import settings as settings_table
+from service.addresses import masked
+from service.commands import add_commands
 from service.cutting import cut_model
 from service.errors import ServiceError, SettingsError
 from service.memory import bound_memory
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     cut.add_argument("--replace", action="store_true", help="write over files that are there")
     cut.set_defaults(run=_cut)
+    add_commands(commands)
     return parser
 
 
@@ -84,10 +87,7 @@ def _cut(parsed: argparse.Namespace) -> int:
 
 def _serve(parsed: argparse.Namespace) -> int:
     settings = _settings(parsed)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    logs.set_up(settings.log_format, settings.log_level, sys.stderr, os.environ)
     from service.daemon import Daemon
 
     bound_memory()
@@ -100,7 +100,7 @@ def _serve(parsed: argparse.Namespace) -> int:
 def _print_config(parsed: argparse.Namespace) -> int:
     print(f"[{settings_table.SECTION}]")
     for name, value in dataclasses.asdict(_settings(parsed)).items():
-        shown = str(value).lower() if isinstance(value, bool) else value
+        shown = str(value).lower() if isinstance(value, bool) else masked(str(value))
         print(f"{name.replace('_', '-')} = {shown}")
     return DONE
 
@@ -116,7 +116,7 @@ def _welcome(daemon) -> str:
     lines = [
         f"coral-learn {coral_learn.__version__} answers at {address} (open it in a browser; Ctrl-C ends it)",
         f"  data     {folder}",
-        f"  camera   {daemon.camera_source or 'none'}",
+        f"  camera   {masked(daemon.camera_source or 'none')}",
     ]
     header = ""
     if daemon.tokens:

@@ -10,15 +10,25 @@ ServiceError
 |   |-- NotFound (LookupError)
 |   |-- Conflict
 |   |-- Invalid
-|   `-- UnsupportedBody
+|   |-- UnsupportedBody
+|   `-- ArchiveUnusable
 |-- Unavailable (RuntimeError)        try again later
 |   |-- ExtractorUnavailable
 |   |-- ExtractorBusy
 |   |-- ExtractorFailed
-|   `-- TooManyStreams
+|   |-- TooManyStreams
+|   `-- TooManyFailures
 |-- CameraError (RuntimeError)        a source can't be opened or stopped delivering
+|-- ClientError                       a request of ours to a daemon failed
+|   |-- ProblemError (RuntimeError)     the daemon refused it, and says why
+|   |-- Unreachable (ConnectionError)   no daemon answers there
+|   |   `-- ConnectionLost              one did, and went away
+|   |-- UnexpectedAnswer (ValueError)   what answers there is no daemon of ours
+|   `-- AddressError (ValueError)       no address a daemon can have
 `-- PortUnusable (OSError)            the address can't be listened on
 """
+
+from typing import Any, Dict, Optional
 
 
 class ServiceError(Exception):
@@ -95,6 +105,12 @@ class UnsupportedBody(Refused):
     code = "unsupported_media_type"
 
 
+class ArchiveUnusable(Refused):
+    """An archive is damaged, of a kind that isn't known, or holds more than is allowed."""
+
+    code = "archive_damaged"
+
+
 class Unavailable(ServiceError, RuntimeError):
     """Not now. `retry_after` is in seconds."""
 
@@ -129,6 +145,12 @@ class TooManyStreams(Unavailable):
     code = "too_many_streams"
 
 
+class TooManyFailures(Unavailable):
+    """Too many wrong tokens came from one address."""
+
+    code = "too_many_failures"
+
+
 class CameraError(ServiceError, RuntimeError):
     """A camera source can't be opened or stopped delivering."""
 
@@ -139,3 +161,47 @@ class PortUnusable(ServiceError, OSError):
     """The address can't be listened on."""
 
     code = "port_unusable"
+
+
+class ClientError(ServiceError):
+    """A request to a daemon failed."""
+
+    code = "client"
+
+
+class ProblemError(ClientError, RuntimeError):
+    """The daemon refused a request.
+
+    status : of HTTP; code : a stable word for programs; detail : what was wrong; retry_after : seconds, or None;
+    problem : the whole problem document
+    """
+
+    def __init__(self, status: int, problem: Dict[str, Any], retry_after: Optional[float] = None):
+        self.status, self.problem, self.retry_after = status, problem, retry_after
+        self.code = str(problem.get("code", "http_error"))
+        self.detail = str(problem.get("detail") or problem.get("title") or f"status {status}")
+        super().__init__(self.detail)
+
+
+class Unreachable(ClientError, ConnectionError):
+    """No daemon answers at the address: refused, timed out, or the name isn't known."""
+
+    code = "unreachable"
+
+
+class ConnectionLost(Unreachable):
+    """The daemon was there and went away before the answer was whole."""
+
+    code = "connection_lost"
+
+
+class UnexpectedAnswer(ClientError, ValueError):
+    """Something answers at the address, but not as this API does."""
+
+    code = "unexpected_answer"
+
+
+class AddressError(ClientError, ValueError):
+    """The address, the token or the certificate file can't be used."""
+
+    code = "address"

@@ -8,6 +8,7 @@ import argparse
 import configparser
 import dataclasses
 import difflib
+import ipaddress
 import os
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
@@ -20,6 +21,8 @@ from service.errors import SettingsError
 
 PREFIX = "CORAL_LEARN_"
 SECTION = "coral-learn"
+# Variables that are for the commands, not for the daemon.
+OF_COMMANDS = ("CORAL_LEARN_URL", "CORAL_LEARN_TOKEN", "CORAL_LEARN_CA_FILE")
 LIVE_HEADS = tuple(INCREMENTAL)
 
 
@@ -61,6 +64,9 @@ class Settings:
         240,
     )
     max_upload_mb: float = _setting(16.0, "largest request body, in megabytes", 0.1, 256)
+    max_import_mb: float = _setting(
+        4096.0, "largest archive to import, in megabytes; it may unpack to twice as many", 0.1, 1e6
+    )
     max_megapixels: float = _setting(25.0, "largest picture, in millions of pixels", 0.1, 200)
     min_free_mb: float = _setting(
         100.0,
@@ -71,7 +77,15 @@ class Settings:
     max_streams: int = _setting(32, "clients that may watch the stream at the same time", 1, 256)
     extractor_timeout: float = _setting(10.0, "seconds an embedding may take before its process is replaced", 0.1, 600)
     allowed_hosts: str = _setting("", "further names this daemon is reached by, separated by commas")
+    tls_cert: str = _setting("", "certificate chain, a PEM file; with it and tls-key the daemon speaks HTTPS only")
+    tls_key: str = _setting("", "the certificate's private key, a PEM file without a passphrase")
+    trusted_proxy: str = _setting(
+        "",
+        "IP address of the reverse proxy whose X-Forwarded-For, -Proto and -Host are believed, * for any; "
+        "with it clients need a token on any address",
+    )
     log_level: str = _setting("info", "debug, info, warning or error")
+    log_format: str = _setting("auto", "auto, text or json; auto is text on a terminal, else a line of JSON each")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +132,8 @@ def load(flags: Mapping[str, Optional[str]], environ: Mapping[str, str], config:
                 mistakes.append(f"{source} sets {name} to {text!r}: {error}")
     if values.get("keep_classes") and values.get("head", ImprintingHead.kind) != ImprintingHead.kind:
         mistakes.append(f"keep_classes works with the head {ImprintingHead.kind} only, not with {values['head']}")
+    if bool(values.get("tls_cert")) != bool(values.get("tls_key")):
+        mistakes.append("tls_cert and tls_key belong together; only one of them is set")
     if mistakes:
         raise SettingsError("; ".join(mistakes))
     if not values.get("data_dir"):
@@ -154,7 +170,11 @@ def _parse(field, text: str) -> Any:
 
 
 def _check_text(name: str, text: str) -> str:
-    choices = {"head": LIVE_HEADS, "log_level": ("debug", "info", "warning", "error")}.get(name)
+    choices = {
+        "head": LIVE_HEADS,
+        "log_level": ("debug", "info", "warning", "error"),
+        "log_format": ("auto", "text", "json"),
+    }.get(name)
     if choices and text not in choices:
         raise ValueError(f"allowed are {', '.join(choices)}")
     if name == "device":
@@ -162,6 +182,8 @@ def _check_text(name: str, text: str) -> str:
             check_device(text)
         except DeviceError as error:
             raise ValueError(str(error)) from error
+    if name == "trusted_proxy" and text not in ("", "*"):
+        ipaddress.ip_address(text)  # its ValueError says what is wrong
     if "\0" in text:
         raise ValueError("a NUL character is not allowed")
     return text
@@ -184,7 +206,7 @@ def _read_config(path: Optional[str]) -> Dict[str, str]:
 
 
 def _read_environ(environ: Mapping[str, str]) -> Dict[str, str]:
-    names = [name for name in environ if name.startswith(PREFIX) and name != PREFIX + "CONFIG"]
+    names = [name for name in environ if name.startswith(PREFIX) and name not in (PREFIX + "CONFIG", *OF_COMMANDS)]
     return {name[len(PREFIX) :].lower(): environ[name] for name in names}
 
 
