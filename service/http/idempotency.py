@@ -8,17 +8,16 @@ import threading
 from contextlib import suppress
 from typing import Optional, Set
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 
 from service.errors import StoreError
-from service.http.problems import problem
+from service.http.problems import problem, speaks_protocol
 from service.store import Store
 from service.store.replies import Reply
 
 HEADER = "Idempotency-Key"
 _LONGEST = 200
 _CHANGING = ("POST", "PATCH", "PUT", "DELETE")
-_LARGE = 64 * 1024 * 1024  # bytes; a body beyond is told by its length
 _NOT_KEPT = (401, 403, 408, 409, 421, 429)  # another try may end otherwise
 
 
@@ -32,7 +31,8 @@ class Idempotency:
     def before(self) -> Optional[Response]:
         """The answer that was given before, a refusal, or None when the request is to be carried out."""
         key = request.headers.get(HEADER)
-        if key is None or request.method not in _CHANGING:
+        nothing_there = request.url_rule is None  # neither the path nor the method
+        if key is None or nothing_there or request.method not in _CHANGING or speaks_protocol(request.path):
             return None
         if not 1 <= len(key) <= _LONGEST or not key.isprintable():
             return problem(422, "idempotency_key_invalid", f"{HEADER} has 1 to {_LONGEST} printable characters")
@@ -86,5 +86,6 @@ def _digest() -> str:
     """What is asked, in short."""
     found = hashlib.sha256(f"{request.method} {request.full_path}\n".encode())
     length = request.content_length or 0
-    found.update(request.get_data() if length <= _LARGE else str(length).encode())
+    small = length <= current_app.config["MAX_CONTENT_LENGTH"]  # an archive is told by its length
+    found.update(request.get_data() if small else str(length).encode())
     return found.hexdigest()

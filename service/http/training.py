@@ -3,10 +3,12 @@
 import json
 from typing import Any, Dict, Iterator
 
-from flask import Blueprint, jsonify
+from flask import Blueprint, Response, jsonify
 
+from service.http.description import Media, describes
 from service.http.events import HEARTBEAT, block, event_response
 from service.http.reading import json_body, paging
+from service.http.schemas import JOB_QUEUED, PAGING, TRAINING, page_of
 from service.http.services import Services, services
 from service.jobs.options import read_options
 from service.store.jobs import ENDED, StoredJob
@@ -15,16 +17,14 @@ blueprint = Blueprint("training", __name__)
 
 
 @blueprint.post("/v1/train")
+@describes(answers={202: JOB_QUEUED, 409: "queue_full", 422: "invalid"}, body=Media(TRAINING, required=False))
 def train():
     """Queue a training job."""
-    job = services().jobs.train(read_options(json_body()))
-    response = jsonify(_as_dict(job))
-    response.status_code = 202
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return response
+    return job_response(services().jobs.train(read_options(json_body())))
 
 
 @blueprint.get("/v1/jobs")
+@describes(answers={200: page_of("Job")}, query=PAGING)
 def list_jobs():
     """The jobs, newest first."""
     page, size = paging()
@@ -34,22 +34,33 @@ def list_jobs():
 
 
 @blueprint.get("/v1/jobs/<job>")
+@describes(answers={200: "Job", 404: "job_not_found"})
 def get_job(job: str):
     """One job as it is now."""
     return jsonify(_as_dict(services().jobs.get(job)))
 
 
 @blueprint.delete("/v1/jobs/<job>")
+@describes(answers={200: "Job", 404: "job_not_found", 409: "job_ended"})
 def cancel_job(job: str):
     """Cancel a job that waits or runs."""
     return jsonify(_as_dict(services().jobs.cancel(job)))
 
 
 @blueprint.get("/v1/jobs/<job>/events")
+@describes(answers={200: Media(None, ("text/event-stream",)), 404: "job_not_found", 503: "too_many_streams"})
 def job_events(job: str):
     """A job's progress as it happens (Server-Sent Events); ends with the job."""
     parts = services()
     return event_response(parts.watchers, _blocks(parts, parts.jobs.get(job)))
+
+
+def job_response(job: StoredJob) -> Response:
+    """202 for a job that was queued, with its place."""
+    response = jsonify(_as_dict(job))
+    response.status_code = 202
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return response
 
 
 def _blocks(parts: Services, now: StoredJob) -> Iterator[str]:

@@ -11,6 +11,7 @@ from service.children import Child
 from service.errors import Conflict, ServiceError
 from service.jobs.options import TrainOptions
 from service.learning import LIVE, Answering, Versions
+from service.metrics import Metrics
 from service.store import Store
 from service.store.jobs import CANCELLED, ENDED, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED, StoredJob
 from service.store.models import FinishedModel
@@ -22,11 +23,15 @@ ENOUGH = 10  # held-out examples; fewer say too little to replace what answers
 _NICE = 10
 _TARGET = "service.jobs.train:run"
 
+Worker = Callable[[StoredJob, Callable[[float, Dict[str, Any]], None], Callable[[], bool]], None]
+
 
 class JobQueue:
-    """A thread that runs one job's process after another.
+    """A thread that runs one job after another.
 
     on_model : called after a version became the answering one
+    workers : for the kinds of job that are done in the daemon, not in a process of their own: called with the
+        job, `report(progress, metrics)` and `should_stop()`; they can be done again from the start
     """
 
     def __init__(
@@ -34,12 +39,15 @@ class JobQueue:
         store: Store,
         answering: Answering,
         versions: Versions,
+        metrics: Metrics,
         on_model: Optional[Callable[[], None]] = None,
         false_accept_rate: float = FALSE_ACCEPT_RATE,
         most_refused: float = MOST_REFUSED,
+        workers: Optional[Dict[str, Worker]] = None,
     ):
         self._store, self._answering, self._versions, self._on_model = store, answering, versions, on_model
-        self._rates = false_accept_rate, most_refused
+        self._rates, self._metrics = (false_accept_rate, most_refused), metrics
+        self._workers = workers or {}
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._running: Optional[StoredJob] = None
@@ -50,9 +58,12 @@ class JobQueue:
     def start(self) -> None:
         """Mark what a crash interrupted, take up what waited, and run."""
         for job in self._store.jobs.unfinished():
-            if job.state == RUNNING:
+            if job.state == RUNNING and job.kind in self._workers:
+                self._store.jobs.update(job._replace(state=QUEUED, started=None))
+            elif job.state == RUNNING:
                 error = _problem("interrupted", "the daemon was stopped while this job ran; start it again")
                 self._store.jobs.update(job._replace(state=INTERRUPTED, error=error, finished=time.time()))
+                self._metrics.count_job(job.kind, INTERRUPTED, None)
         self._thread.start()
 
     def stop(self) -> None:
@@ -66,12 +77,26 @@ class JobQueue:
 
     def train(self, options: TrainOptions) -> StoredJob:
         """Queue a training job. Raises `Conflict` when too many wait."""
-        waiting = [job for job in self._store.jobs.unfinished() if job.state == QUEUED]
-        if len(waiting) >= MAX_WAITING:
+        return self.add("train", options.as_dict())
+
+    def add(self, kind: str, options: Dict[str, Any], prepare: Optional[Callable[[str], None]] = None) -> StoredJob:
+        """Queue a job of any kind. Raises `Conflict` when too many wait.
+
+        prepare : called with its id before it is there
+        """
+        if self.waiting >= MAX_WAITING:
             raise Conflict(f"{MAX_WAITING} jobs are waiting already; cancel one or wait", "queue_full")
-        job = self._store.jobs.add("train", options.as_dict())
+        job_id = self._store.jobs.new_id()
+        if prepare is not None:
+            prepare(job_id)
+        job = self._store.jobs.add(kind, options, job_id)
         self._announce()
         return job
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait their turn."""
+        return sum(job.state == QUEUED for job in self._store.jobs.unfinished())
 
     def get(self, job_id: str) -> StoredJob:
         """A job as it is now. Raises `NotFound`."""
@@ -86,6 +111,8 @@ class JobQueue:
                 raise Conflict(f"the job {job_id} has {job.state} already", "job_ended")
             if job.state == QUEUED:
                 self._store.jobs.update(job._replace(state=CANCELLED, finished=time.time()))
+                self._metrics.count_job(job.kind, CANCELLED, None)
+                self._clean_up(job)
             else:
                 self._cancelled = job_id
                 if self._child is not None:
@@ -131,6 +158,29 @@ class JobQueue:
             return self._set(waiting[0]._replace(state=RUNNING, started=time.time()), save=True)
 
     def _do(self, job: StoredJob) -> None:
+        worker = self._workers.get(job.kind)
+        if worker is None:
+            self._do_in_child(job)
+        else:
+            self._do_here(job, worker)
+
+    def _do_here(self, job: StoredJob, worker: Worker) -> None:
+        def report(progress: float, metrics: Dict[str, Any]) -> None:
+            nonlocal job
+            job = self._set(job._replace(progress=progress, metrics=metrics))
+
+        state, error = SUCCEEDED, None
+        try:
+            worker(job, report, lambda: self._stopping.is_set() or self._cancelled == job.id)
+        except ServiceError as failure:
+            log.error("job %s failed: %s", job.id, failure)
+            state, error = FAILED, _problem(failure.code, str(failure))
+        if self._cancelled == job.id:
+            self._end(job, CANCELLED)
+        elif not self._stopping.is_set():
+            self._end(job, state, error=error)
+
+    def _do_in_child(self, job: StoredJob) -> None:
         arguments = self._arguments(job, self._store.models.unfinished_folder(job.id))
         with self._changed:
             self._child = child = Child(_TARGET, arguments, nice=_NICE)
@@ -210,11 +260,20 @@ class JobQueue:
 
     def _end(self, job: StoredJob, state: str, model=None, error=None) -> None:
         progress = 1.0 if state == SUCCEEDED else job.progress
-        self._set(
-            job._replace(state=state, progress=progress, model=model, error=error, finished=time.time()), save=True
-        )
+        ended = job._replace(state=state, progress=progress, model=model, error=error, finished=time.time())
+        self._store.jobs.update(ended)
+        self._clean_up(job)
+        self._set(ended)
+        self._metrics.count_job(job.kind, state, None if job.started is None else ended.finished - job.started)
         with self._changed:
             self._running = None
+
+    def _clean_up(self, job: StoredJob) -> None:
+        """Remove what was sent along with a job that has ended; the next start would, too."""
+        try:
+            self._store.incoming.remove(job.id)
+        except ServiceError as error:
+            log.warning("the archive of job %s can't be removed: %s", job.id, error)
 
     def _set(self, job: StoredJob, save: bool = False) -> StoredJob:
         """Make a job's state known; on the disk only where it must survive, to spare the card."""

@@ -44,7 +44,10 @@ class Origin(NamedTuple):
 
 
 class NewPicture(NamedTuple):
-    """A picture to store: its facts, and its embedding by one extractor, (D,) float32."""
+    """A picture to store: its facts, and its embedding, (D,) float32.
+
+    extractor : the digest of the one it is by; None is not checked
+    """
 
     sha256: str
     format: str
@@ -52,6 +55,7 @@ class NewPicture(NamedTuple):
     height: int
     bytes: int
     embedding: np.ndarray
+    extractor: Optional[str] = None
 
 
 class Learnt(NamedTuple):

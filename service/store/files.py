@@ -32,7 +32,7 @@ class ImageFiles:
 
     def read(self, sha256: str) -> bytes:
         """The stored bytes. Raises `NotFound` when the picture is gone, `StoreError` when it can't be read."""
-        with _translated(self.path(sha256)):
+        with translated(self.path(sha256)):
             try:
                 return self.path(sha256).read_bytes()
             except FileNotFoundError:
@@ -40,7 +40,7 @@ class ImageFiles:
 
     def remove(self, sha256: str) -> None:
         """Remove a picture; it may be gone already."""
-        with _translated(self.path(sha256)), suppress(FileNotFoundError):
+        with translated(self.path(sha256)), suppress(FileNotFoundError):
             self.path(sha256).unlink()
 
     def stored(self) -> Set[str]:
@@ -57,7 +57,7 @@ class ImageFiles:
 
 def publish_file(target: Path, data: bytes) -> None:
     """Write a file whole: beside its place, then synced, then renamed into it, then the folder synced."""
-    with _translated(target):
+    with translated(target):
         made = not target.parent.exists()
         target.parent.mkdir(parents=True, exist_ok=True)
         if made:
@@ -77,13 +77,13 @@ def publish_file(target: Path, data: bytes) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make a folder where there is none."""
-    with _translated(folder):
+    with translated(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 def publish_folder(source: Path, target: Path) -> None:
     """Move a finished folder, its files already synced, into its place."""
-    with _translated(target):
+    with translated(target):
         sync_folder(source)
         os.rename(str(source), str(target))
         sync_folder(target.parent)
@@ -104,7 +104,8 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
+    """Let what fails below leave as `StoreError`, or `StoreFull` when the disk is full."""
     try:
         yield
     except OSError as error:

@@ -39,9 +39,13 @@ class Jobs:
     def __init__(self, database: Database):
         self._database = database
 
-    def add(self, kind: str, options: Dict[str, Any]) -> StoredJob:
+    def new_id(self) -> str:
+        """An id for a job that has to be prepared before it is added."""
+        return uuid.uuid4().hex[:12]
+
+    def add(self, kind: str, options: Dict[str, Any], job_id: Optional[str] = None) -> StoredJob:
         """Add a queued job."""
-        job = StoredJob(uuid.uuid4().hex[:12], kind, QUEUED, options, 0.0, {}, None, None, time.time(), None, None)
+        job = StoredJob(job_id or self.new_id(), kind, QUEUED, options, 0.0, {}, None, None, time.time(), None, None)
         with self._database.write() as connection:
             places = ", ".join("?" * len(StoredJob._fields))
             connection.execute(f"INSERT INTO jobs ({_COLUMNS}) VALUES ({places})", _to_row(job))

@@ -11,6 +11,7 @@ from service.store.classes import Classes
 from service.store.database import Database
 from service.store.examples import Examples
 from service.store.files import ImageFiles
+from service.store.incoming import Incoming
 from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.models import Models
@@ -45,6 +46,7 @@ class Store:
         self.classes = Classes(self.database)
         self.examples = Examples(self.database)
         self.images = ImageFiles(folder / "images")
+        self.incoming = Incoming(folder / "incoming")
         self.models = Models(self.database, folder / "models")
         self.jobs = Jobs(self.database)
         self.journal = Journal(self.database)
@@ -64,6 +66,7 @@ class Store:
     def sweep(self) -> Swept:
         """Clean up after a crash. Call before anything else writes."""
         leftovers = self.images.remove_leftovers()
+        self.incoming.sweep(job.id for job in self.jobs.unfinished())
         used, stored = self.examples.pictures(), self.images.stored()
         for sha256 in stored - used:
             self.images.remove(sha256)

@@ -1,0 +1,235 @@
+"""The import of an archive: picture after picture, in steps small enough for others to have their turn."""
+
+import hashlib
+import time
+from collections import Counter
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
+
+from coral_learn.errors import ImageError
+from coral_learn.image import ImageLimits, read_header
+from service.errors import ArchiveUnusable, Conflict, ExtractorFailed, Invalid, NotFound, Unavailable
+from service.extraction import ExtractorSupervisor
+from service.learning import Answering, Teaching
+from service.pictures import PictureReader
+from service.store import Store
+from service.store.container import Limits
+from service.store.contents import SKIPPED, Contents, Packed, Unusable
+from service.store.examples import NewPicture, Origin
+from service.store.jobs import StoredJob
+
+IMPORT = "import"
+_BATCH, _BATCH_BYTES = 50, 16 << 20
+_PAUSE = 0.5  # seconds before another try when the extractor is busy or lost
+_TELL = 0.25  # seconds between two reports
+
+Report = Callable[[float, Dict[str, Any]], None]
+Stop = Callable[[], bool]
+
+
+class Importing:
+    """Does the jobs of the kind "import". Keeps what it has imported, however it ends.
+
+    limits : of a picture; most_bytes : what an archive may unpack to; on_model : called after the live model has learnt
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        extraction: ExtractorSupervisor,
+        pictures: PictureReader,
+        answering: Answering,
+        teaching: Teaching,
+        limits: ImageLimits,
+        most_bytes: int,
+        on_model: Callable[[], None],
+    ):
+        self._store, self._extraction, self._pictures = store, extraction, pictures
+        self._answering, self._teaching, self._on_model = answering, teaching, on_model
+        self._limits, self._most_bytes = limits, most_bytes
+
+    def run(self, job: StoredJob, report: Report, should_stop: Stop) -> None:
+        """Import a job's archive. Raises `ArchiveUnusable`, `StoreError`, `NotFound`."""
+        with self._store.incoming.open(job.id) as file:
+            limits = Limits(self._limits.max_bytes, self._most_bytes)
+            contents = Contents(file, limits, self._answering.must_have_extractor())
+            tally = _Tally(report, contents)
+            batch = _Batch()
+            for item in contents.pictures():
+                if should_stop():
+                    return
+                self._take(item, batch, tally, should_stop)
+                tally.tell()
+            if should_stop():
+                return
+            self._teach(batch, tally, should_stop)
+        for name in contents.classes:
+            self._create(name, tally)
+        tally.tell(at_once=True)
+        if not tally.classes:
+            raise ArchiveUnusable(tally.why_nothing(), "archive_empty")
+
+    def _take(self, item, batch: "_Batch", tally: "_Tally", should_stop: Stop) -> None:
+        """Prepare one picture for the batch; teach the batch before where this one can't join it."""
+        tally.done += 1
+        if isinstance(item, Unusable):
+            tally.reasons[item.code] += 1
+            return
+        try:
+            new = self._prepared(item, should_stop)
+        except (ImageError, ExtractorFailed) as error:
+            tally.reasons[error.code] += 1
+            return
+        if new is None:
+            if not should_stop():
+                tally.classes.add(item.class_name)
+                tally.duplicates += 1
+            return
+        if not batch.fits(item):
+            self._teach(batch, tally, should_stop)
+            tally.tell(at_once=True)
+        batch.add(item, new)
+
+    def _prepared(self, item: Packed, should_stop: Stop) -> Optional[NewPicture]:
+        """A picture with its embedding; None where its class has it already, or when the job is to stop."""
+        sha256 = hashlib.sha256(item.data).hexdigest()
+        if any(one.class_name == item.class_name for one in self._store.examples.of_picture(sha256)):
+            return None
+        embedding, made_by = item.embedding, item.extractor
+        if embedding is None:
+            made_by = self._answering.must_have_extractor().digest
+            embedding = self._store.examples.embedding(sha256, made_by)
+        if embedding is None:
+            return self._embedded(sha256, item.data, should_stop)
+        header = read_header(item.data, self._limits)  # enough: somebody has decoded it before
+        return NewPicture(sha256, *header, len(item.data), embedding, made_by)
+
+    def _embedded(self, sha256: str, data: bytes, should_stop: Stop) -> Optional[NewPicture]:
+        """A picture with its embedding, however long that takes; None when the job is to stop."""
+        while not should_stop():
+            try:
+                picture = self._pictures.read(data, self._answering.must_have_extractor())
+                embedded = self._extraction.embed(picture.pixels)
+            except ExtractorFailed:
+                raise
+            except Unavailable:
+                time.sleep(_PAUSE)
+            else:
+                return NewPicture(sha256, *picture.header, len(data), embedded.embedding, embedded.extractor)
+        return None
+
+    def _teach(self, batch: "_Batch", tally: "_Tally", should_stop: Stop) -> None:
+        while batch.pictures and not should_stop():
+            name, capture, client_id = batch.key
+            origin = Origin(IMPORT, capture, client_id)
+            try:
+                taught = self._teaching.add_examples(name, batch.pictures, batch.data, origin)
+            except Unavailable:  # the extractor was exchanged since these were embedded
+                time.sleep(_PAUSE)
+                self._embed_again(batch, tally, should_stop)
+            except (Conflict, Invalid) as error:
+                tally.reasons[error.code] += len(batch.pictures)
+                batch.clear()
+            else:
+                tally.classes.add(name)
+                new = sum(one.new for one in taught.examples)
+                tally.accepted += new
+                tally.duplicates += len(taught.examples) - new
+                self._on_model()
+                batch.clear()
+
+    def _embed_again(self, batch: "_Batch", tally: "_Tally", should_stop: Stop) -> None:
+        before, batch.pictures, batch.data = list(zip(batch.pictures, batch.data)), [], []
+        for picture, data in before:
+            try:
+                new = self._embedded(picture.sha256, data, should_stop)
+            except (ImageError, ExtractorFailed) as error:
+                tally.reasons[error.code] += 1
+            else:
+                if new is not None:
+                    batch.pictures.append(new)
+                    batch.data.append(data)
+
+    def _create(self, name: str, tally: "_Tally") -> None:
+        """Make a class that came without pictures that could be used, unless it is there."""
+        if name in tally.classes:
+            return
+        try:
+            self._store.classes.get(name)
+        except NotFound:
+            try:
+                self._teaching.create_class(name)
+            except Conflict as error:
+                tally.reasons[error.code] += 1
+                return
+        tally.classes.add(name)
+
+
+class _Batch:
+    """Pictures that are taught in one step: of one class and origin, fifty or 16 MB at most."""
+
+    def __init__(self) -> None:
+        self.pictures: List[NewPicture] = []
+        self.data: List[bytes] = []
+        self.key = ("", None, None)
+        self._bytes = 0
+
+    def fits(self, item: Packed) -> bool:
+        """Whether a picture may join."""
+        if not self.pictures:
+            return True
+        full = len(self.pictures) >= _BATCH or self._bytes + len(item.data) > _BATCH_BYTES
+        return not full and self.key == _key(item)
+
+    def add(self, item: Packed, new: NewPicture) -> None:
+        """Add one that fits."""
+        self.key = _key(item)
+        self.pictures.append(new)
+        self.data.append(item.data)
+        self._bytes += len(item.data)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.pictures, self.data, self._bytes = [], [], 0
+
+
+class _Tally:
+    """What became of an archive's pictures so far, and telling it."""
+
+    def __init__(self, report: Report, contents: Contents):
+        self._report, self._total, self._told = report, contents.total, 0.0
+        self.done = self.accepted = self.duplicates = 0
+        self.reasons: Dict[str, int] = Counter(contents.unusable)
+        self.classes: set = set()
+
+    def tell(self, at_once: bool = False) -> None:
+        """Report, but not too often."""
+        now = time.monotonic()
+        if at_once or now - self._told >= _TELL:
+            self._told = now
+            self._report(min(1.0, self.done / max(1, self._total)), self._metrics())
+
+    def why_nothing(self) -> str:
+        """For an archive of which nothing could be imported."""
+        reasons = ", ".join(f"{code}: {count}" for code, count in sorted(self.reasons.items()))
+        return f"nothing of the archive can be imported; it needs a folder a class with pictures ({reasons or 'empty'})"
+
+    def _metrics(self) -> Dict[str, Any]:
+        skipped = sum(self.reasons.get(code, 0) for code in SKIPPED)
+        return {
+            "accepted": self.accepted,
+            "duplicates": self.duplicates,
+            "rejected": sum(self.reasons.values()) - skipped,
+            "skipped": skipped,
+            "classes": len(self.classes),
+            "reasons": dict(self.reasons),
+        }
+
+
+class _Key(NamedTuple):
+    class_name: str
+    capture: Optional[str]
+    client_id: Optional[str]
+
+
+def _key(item: Packed) -> _Key:
+    return _Key(item.class_name, item.capture, item.client_id)

@@ -1,0 +1,195 @@
+"""Imports in the queue: with an extractor that comes and goes, and over a restart."""
+
+import io
+import threading
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from coral_learn.extractor import ExtractorInfo
+from coral_learn.image import ImageLimits
+from service.errors import Conflict, ExtractorUnavailable
+from service.extraction.supervisor import Embedded
+from service.jobs import JobQueue
+from service.jobs.importing import IMPORT, Importing
+from service.learning import Answering, Teaching, Versions
+from service.metrics import Metrics
+from service.pictures import PictureReader
+from service.store import Store
+from service.store.jobs import CANCELLED, ENDED, FAILED, QUEUED, RUNNING, SUCCEEDED
+
+INFO = ExtractorInfo("tiny", "e" * 64, "cpu", "", False, "none", 64, 32, 32)
+
+
+class SwitchedExtractor:
+    """An extractor that answers while `there` is set, with the mean colours of a picture."""
+
+    def __init__(self):
+        self.there, self.asked = threading.Event(), threading.Event()
+        self.digest = INFO.digest
+
+    def embed(self, pixels):
+        self.asked.set()
+        if not self.there.is_set():
+            raise ExtractorUnavailable("it is lost")
+        embedding = np.full(64, 1.0, np.float32)
+        embedding[:3] = pixels.mean((0, 1))
+        return Embedded(embedding, "cpu", 0.1, self.digest)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An open store."""
+    opened = Store(tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def extractor():
+    """An extractor that is lost at first."""
+    return SwitchedExtractor()
+
+
+@pytest.fixture
+def start_queue(store, extractor, tiny_model):
+    """start_queue(): a queue that imports, as after a start of the daemon; all are stopped at the end."""
+    queues = []
+
+    def start():
+        answering = Answering("imprinting")
+        versions = Versions(store, answering, "imprinting", False)
+        teaching = Teaching(store, answering, versions.rebuild)
+        versions.adopt(INFO, tiny_model)
+        metrics, limits = Metrics(), ImageLimits()
+        pictures = PictureReader(limits, 2, metrics)
+        importing = Importing(store, extractor, pictures, answering, teaching, limits, 10**7, lambda: None)
+        queue = JobQueue(store, answering, versions, metrics, workers={IMPORT: importing.run})
+        queue.start()
+        queues.append(queue)
+        return queue
+
+    yield start
+    for queue in queues:
+        queue.stop()
+
+
+@pytest.fixture
+def add_import(store, make_picture, encode):
+    """add_import(queue, count=3): queue the import of so many pictures of a class."""
+
+    def add(queue, count=3):
+        file = store.incoming.spool()
+        with zipfile.ZipFile(file, "w") as archive:
+            for seed in range(count):
+                archive.writestr(f"red/{seed}.jpg", encode(make_picture("red", seed)))
+        job = queue.add(IMPORT, {}, lambda job_id: store.incoming.keep(file, job_id))
+        store.incoming.discard(file)
+        return job
+
+    return add
+
+
+def ended(queue, job):
+    """The job once it has ended."""
+    return queue.wait(job.id, lambda now: now.state in ENDED, 60.0)
+
+
+def test_waits_for_the_extractor(store, start_queue, add_import, extractor):
+    """A lost extractor fails no import; it goes on where it was."""
+    queue = start_queue()
+    job = add_import(queue)
+    assert extractor.asked.wait(30)
+    assert queue.get(job.id).state == RUNNING
+    extractor.there.set()
+    now = ended(queue, job)
+    assert (now.state, now.metrics["accepted"], store.examples.count()) == (SUCCEEDED, 3, 3)
+
+
+def test_cancelled_while_it_waits_for_the_extractor(store, start_queue, add_import, extractor):
+    """Cancelling needs no extractor, and removes the archive."""
+    queue = start_queue()
+    job = add_import(queue)
+    assert extractor.asked.wait(30)
+    assert queue.cancel(job.id).state == CANCELLED
+    assert list((store.folder / "incoming").iterdir()) == []
+    with pytest.raises(Conflict):
+        queue.cancel(job.id)
+
+
+def test_stopped_and_started_again(store, start_queue, add_import, extractor):
+    """An import under way at a stop is no interrupted job: it runs again from its start."""
+    queue = start_queue()
+    job = add_import(queue)
+    assert extractor.asked.wait(30)
+    queue.stop()
+    assert store.jobs.get(job.id).state == RUNNING
+    store.sweep()
+    extractor.there.set()
+    now = ended(start_queue(), job)
+    assert (now.state, now.metrics["accepted"], store.examples.count()) == (SUCCEEDED, 3, 3)
+    assert list((store.folder / "incoming").iterdir()) == []
+
+
+def test_other_jobs_are_interrupted(store, start_queue):
+    """Only what can be done again from the start is."""
+    training = store.jobs.add("train", {})
+    store.jobs.update(training._replace(state=RUNNING, started=time.time()))
+    start_queue()
+    assert store.jobs.get(training.id).state == "interrupted"
+
+
+def test_archive_that_is_gone(store, start_queue, add_import, extractor):
+    """A job without its archive fails and says so; the next one has its turn."""
+    queue = start_queue()
+    first, second = add_import(queue), add_import(queue, 2)
+    assert extractor.asked.wait(30)
+    assert queue.get(second.id).state == QUEUED
+    store.incoming.remove(second.id)
+    extractor.there.set()
+    assert ended(queue, first).state == SUCCEEDED
+    now = ended(queue, second)
+    assert (now.state, now.error["code"]) == (FAILED, "archive_not_found")
+
+
+def test_known_pictures_need_no_extractor(start_queue, add_import, extractor):
+    """What is there already is counted, not embedded again."""
+    queue = start_queue()
+    extractor.there.set()
+    ended(queue, add_import(queue))
+    extractor.there.clear()
+    extractor.asked.clear()
+    now = ended(queue, add_import(queue))
+    assert (now.state, now.metrics["accepted"], now.metrics["duplicates"]) == (SUCCEEDED, 0, 3)
+    assert not extractor.asked.is_set()
+
+
+def test_exchanged_extractor(store, start_queue, add_import, extractor):
+    """What another extractor has embedded meanwhile is embedded anew, not taught and not lost."""
+    queue = start_queue()
+    extractor.digest = "f" * 64
+    extractor.there.set()
+    job = add_import(queue)
+    queue.wait(job.id, lambda now: now.metrics.get("accepted") == 0, 30.0)
+    extractor.digest = INFO.digest
+    now = ended(queue, job)
+    assert (now.state, now.metrics["accepted"], store.examples.count()) == (SUCCEEDED, 3, 3)
+
+
+def test_few_steps_for_many_pictures(store, start_queue, extractor, make_picture, encode):
+    """Pictures of a class are taught fifty at once, though its archive mixes the classes."""
+    queue, file = start_queue(), io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for seed in range(120):
+            archive.writestr(f"{('red', 'blue')[seed % 2]}/{seed}.png", encode(make_picture("red", seed), "PNG"))
+    spooled = store.incoming.spool()
+    spooled.write(file.getvalue())
+    extractor.there.set()
+    job = queue.add(IMPORT, {}, lambda job_id: store.incoming.keep(spooled, job_id))
+    store.incoming.discard(spooled)
+    assert ended(queue, job).metrics["accepted"] == 120
+    steps, total = store.journal.page(0, 100)
+    assert (total, {step.action for step in steps}) == (4, {"import"})
+    assert sorted(len(step.details["examples"]) for step in steps) == [10, 10, 50, 50]
