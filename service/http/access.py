@@ -1,7 +1,8 @@
 """Who may do what: tokens, the Host header, and requests that other web pages make.
 
 On this machine's own address no token is needed. On any other one the daemon makes two at its
-first start: `classify` may read and classify, `manage` may do everything. A board on a home network
+first start: `classify` may read and classify, `manage` may do everything. A program sends one with each
+request; the page signs in with it once and has a cookie from then on. A board on a home network
 is attacked from its owner's browser, so a request made by another site's page is refused, and so is
 a Host name that isn't ours (DNS rebinding).
 """
@@ -12,20 +13,41 @@ import json
 import secrets
 import socket
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict, NamedTuple, Optional, Tuple
 
 from flask import Flask, Request, Response, request
+from werkzeug.http import parse_cookie
 
-from service.errors import StoreError
-from service.http.problems import problem
+from service.errors import StoreError, TooManyFailures
+from service.http.failures import Failures
+from service.http.problems import problem, speaks_protocol
 from service.store.files import publish_file
+from service.store.sessions import Sessions
 
 CLASSIFY, MANAGE = "classify", "manage"
 TOKEN_HINT = "send the token as 'Authorization: Bearer TOKEN' or 'X-Api-Key: TOKEN'"
 TOKEN_FILE = "tokens.json"
+COOKIE = "coral_learn_session"
+SESSION_PATH = "/v1/session"
+STANDING, UNREAD = "coral_learn.standing", "coral_learn.unread"  # what the server tells of a request with a body
+_LARGEST_SIGN_IN = 4096  # bytes
+_OPEN_ENDPOINTS = ("page.index", "page.asset")
 _OPEN = ("/healthz",)
 _SHORTEST = 16  # characters of a token
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class Standing(NamedTuple):
+    """What whoever sent a request may do.
+
+    scope : None for nothing
+    by_cookie : a browser sends cookies by itself, whatever page makes the request
+    failed : this address sent too many wrong tokens, so that none was compared
+    """
+
+    scope: Optional[str] = None
+    by_cookie: bool = False
+    failed: Optional[TooManyFailures] = None
 
 
 class Access:
@@ -34,10 +56,22 @@ class Access:
     tokens : by scope; empty where none is needed
     """
 
-    def __init__(self, host: str, allowed_hosts: str, tokens: Dict[str, str]):
-        self._tokens = tokens
+    def __init__(
+        self,
+        host: str,
+        allowed_hosts: str,
+        tokens: Dict[str, str],
+        sessions: Sessions,
+        failures: Optional[Failures] = None,
+    ):
+        self._tokens, self.sessions, self._failures = tokens, sessions, failures or Failures()
         names = {"localhost", host.lower(), socket.gethostname().lower(), socket.gethostname().lower() + ".local"}
         self._hosts = names | {name.strip().lower() for name in allowed_hosts.split(",") if name.strip()}
+
+    @property
+    def needed(self) -> bool:
+        """Whether clients need a token."""
+        return bool(self._tokens)
 
     def check(self, asked: Request) -> Optional[Response]:
         """None when the request may go on, else the refusal."""
@@ -61,29 +95,76 @@ class Access:
         return None
 
     def _check_token(self, asked: Request) -> Optional[Response]:
-        if not self._tokens or asked.path in _OPEN or asked.endpoint in ("page.index", "page.asset"):
-            return None
-        scope = self.scope(asked.headers.get("Authorization", ""), asked.headers.get("X-Api-Key", ""))
-        if scope is None:
+        if not self._tokens or asked.path in _OPEN or asked.endpoint in _OPEN_ENDPOINTS:
+            return _check_read(asked)
+        standing = self.standing_of(asked)
+        if standing.failed:
+            raise standing.failed
+        if standing.by_cookie and not _made_by_our_page(asked):
+            return problem(403, "csrf", "with the cookie of a session only our own page may change something")
+        if asked.path == SESSION_PATH:
+            return _check_read(asked)
+        if standing.scope is None:
             return problem(401, "token_needed", TOKEN_HINT, WWW_Authenticate="Bearer")
-        reads = asked.method in _SAFE_METHODS or asked.path == "/v1/classify"
-        if scope == CLASSIFY and not reads:
+        reads = asked.method in _SAFE_METHODS or asked.path == "/v1/classify" or speaks_protocol(asked.path)
+        if standing.scope == CLASSIFY and not reads:
             return problem(403, "scope_too_small", "this token may read and classify; this needs the manage token")
         return None
 
-    def scope(self, authorization: str, api_key: str) -> Optional[str]:
-        """What the token in one of these headers allows, None for nothing. Compared in constant time."""
+    def standing_of(self, asked: Request) -> Standing:
+        """The standing of a request, found out once: each wrong token counts once."""
+        if STANDING not in asked.environ:
+            headers = (asked.headers.get(name, "") for name in ("Authorization", "X-Api-Key", "Cookie"))
+            asked.environ[STANDING] = self.standing(asked.remote_addr or "", *headers)
+        return asked.environ[STANDING]
+
+    def standing(self, address: str, authorization: str, api_key: str, cookie: str) -> Standing:
+        """What these headers, from this address, stand for. A token goes before a cookie."""
+        if not self._tokens:
+            return Standing(MANAGE)
         scheme, _, bearer = authorization.partition(" ")
-        token = (bearer.strip() if scheme.lower() == "bearer" else api_key).encode("utf-8", "replace")
-        found = None
-        for scope, known in self._tokens.items():
-            if hmac.compare_digest(token, known.encode()):
-                found = scope
+        token = bearer.strip() if scheme.lower() == "bearer" else api_key
+        if token:
+            try:
+                return Standing(self._compare(address, token))
+            except TooManyFailures as error:
+                return Standing(failed=error)
+        scope = self.sessions.scope(session_name(cookie))
+        return Standing(scope, by_cookie=scope is not None)
+
+    def sign_in(self, address: str, token: str) -> Optional[Tuple[str, str]]:
+        """Scope and session id for a right token, None for a wrong one. Raises `TooManyFailures`."""
+        scope = self._compare(address, token)
+        return None if scope is None else (scope, self.sessions.open(scope))
+
+    def takes_body(self, standing: Standing, path: str, length: int, chunked: bool) -> bool:
+        """Whether a body is worth reading. Asked before it is, so that strangers can't fill the memory."""
+        signs_in = path == SESSION_PATH and not chunked and length <= _LARGEST_SIGN_IN
+        return standing.scope is not None or signs_in
+
+    def _compare(self, address: str, token: str) -> Optional[str]:
+        """The scope of a token, None for a wrong one. In constant time."""
+        sent, found = token.encode("utf-8", "replace"), None
+
+        def compare() -> bool:
+            nonlocal found
+            for scope, known in self._tokens.items():
+                if hmac.compare_digest(sent, known.encode()):
+                    found = scope
+            return found is not None
+
+        self._failures.attempt(address, compare)
         return found
 
-    def may_send_body(self, authorization: str, api_key: str) -> bool:
-        """Whether a body is worth reading. Asked before it is, so that strangers can't fill the memory."""
-        return not self._tokens or self.scope(authorization, api_key) is not None
+
+def is_open(endpoint: str, path: str) -> bool:
+    """Whether everybody may ask there, with or without a token."""
+    return endpoint in _OPEN_ENDPOINTS or path in (*_OPEN, SESSION_PATH)
+
+
+def session_name(cookie: str) -> str:
+    """The session's id in a Cookie header, empty when there is none."""
+    return parse_cookie(cookie).get(COOKIE, "")
 
 
 def is_loopback(host: str) -> bool:
@@ -115,6 +196,22 @@ def load_tokens(folder: Path) -> Dict[str, str]:
 def register(app: Flask, access: Access) -> None:
     """Let every request of an app pass the rules first."""
     app.before_request(lambda: access.check(request))
+
+
+def _made_by_our_page(asked: Request) -> bool:
+    """Whether a request can't have been made by another site's page; a foreign Origin was refused before."""
+    if asked.method in ("GET", "HEAD") or asked.endpoint == "session.sign_in":
+        return True
+    return "Origin" in asked.headers or asked.headers.get("Sec-Fetch-Site") == "same-origin"
+
+
+def _check_read(asked: Request) -> Optional[Response]:
+    """Refuse what came with a body that was not read."""
+    if not asked.environ.get(UNREAD):
+        return None
+    if asked.path == SESSION_PATH:
+        return problem(413, "body_too_large", f"a token is sent in at most {_LARGEST_SIGN_IN} bytes of known length")
+    return problem(401, "token_needed", TOKEN_HINT, WWW_Authenticate="Bearer")
 
 
 def _host_name(host: str) -> str:

@@ -33,7 +33,7 @@ class Failures:
 
     def __init__(self, now: Callable[[], float] = time.monotonic):
         self._now = now
-        self._records: "OrderedDict[str, _Record]" = OrderedDict()
+        self._records: OrderedDict[str, _Record] = OrderedDict()
         self._lock = threading.Lock()
 
     def attempt(self, address: str, compare: Callable[[], bool]) -> bool:

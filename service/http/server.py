@@ -1,30 +1,38 @@
 """The WSGI server: waitress, set up for clients that stream, stall, and send too much.
 
 One thread an open stream, the rest for requests; bodies are read before a thread is used; a client
-that reads nothing for ten seconds is dropped by the kernel.
+that reads nothing for ten seconds is dropped by the kernel, one that is too slow by the janitor.
 """
 
 import json
+import logging
+import resource
 import socket
-from typing import Type
+import ssl
+from contextlib import suppress
+from typing import Any, Dict, Optional
 
 import waitress.server
 from flask import Flask
-from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
-from waitress.task import ErrorTask
-from waitress.utilities import Error
+from waitress.task import ErrorTask, WSGITask
 
 from coral_learn.versions import package_version, version_numbers
 from service.errors import PortUnusable
-from service.http.access import TOKEN_HINT, Access
+from service.http.access import STANDING, UNREAD, Access, Standing
+from service.http.janitor import Janitor, TimedChannel
 from service.http.problems import MEDIA_TYPE, TITLES, document
+from service.http.spooling import Bodies
+from service.http.tls import TlsListener
+
+log = logging.getLogger(__name__)
 
 _WORKERS = 12  # threads besides those for streams
 _MEGABYTE = 1024 * 1024
 _USER_TIMEOUT_MS = 10000
 # Before 3.0.1 looking ahead can be used to smuggle requests (GHSA-9298-4cf8-g4wj).
 _LOOKAHEAD_SAFE = (3, 0, 1)
+_PROXY_HEADERS = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
 
 
 class ProblemTask(ErrorTask):
@@ -32,9 +40,8 @@ class ProblemTask(ErrorTask):
 
     def execute(self) -> None:
         error = self.request.error
-        code = {401: "token_needed", 413: "body_too_large", 431: "header_too_large", 400: "bad_request"}.get(
-            error.code, "http_error"
-        )
+        codes = {400: "bad_request", 413: "body_too_large", 431: "header_too_large", 507: "store_full"}
+        code = codes.get(error.code, "http_error")
         detail = {413: "the body is larger than this daemon takes"}.get(error.code, str(error.body) or error.reason)
         body = json.dumps(document(error.code, code, detail)).encode()
         self.status = f"{error.code} {TITLES.get(error.code, error.reason)}"
@@ -44,31 +51,83 @@ class ProblemTask(ErrorTask):
         self.write(body)
 
 
-class TokenNeeded(Error):
-    """A body was announced without a token."""
-
-    code, reason = 401, "Unauthorized"
-
-
 class GuardedParser(HTTPRequestParser):
-    """Refuses a request with a body when its headers are there and hold no token."""
+    """Reads a body only from who may send one; the request then goes on without it, to be refused."""
 
-    access: Access
+    standing: Optional[Standing] = None
+    unread = False
+
+    def __init__(self, adj, access: Access, bodies: Bodies, peer: str):
+        super().__init__(adj)
+        self._access, self._bodies, self._peer = access, bodies, peer
 
     def received(self, data: bytes) -> int:
         before = self.headers_finished
         consumed = super().received(data)
-        if self.headers_finished and not before and not self.completed:
-            headers = self.headers
-            if not self.access.may_send_body(headers.get("AUTHORIZATION", ""), headers.get("X_API_KEY", "")):
-                self.error, self.completed = TokenNeeded(TOKEN_HINT), True
+        if self.headers_finished and not self.completed:
+            if before:
+                self._bodies.check(self)
+            else:
+                self._judge()
         return consumed
 
+    def _judge(self) -> None:
+        headers = self.headers
+        address = client_address(self._peer, headers.get("X_FORWARDED_FOR", ""), self.adj.trusted_proxy)
+        credentials = (headers.get(name, "") for name in ("AUTHORIZATION", "X_API_KEY", "COOKIE"))
+        self.standing = self._access.standing(address, *credentials)
+        if not self._access.takes_body(self.standing, self.path, self.content_length, self.chunked):
+            self.unread = self.completed = True
+            self.expect_continue = False  # waitress would ask for the body all the same
+            headers["CONNECTION"] = "close"  # what comes next on this connection is that body
+        else:
+            self._bodies.begin(self, self.standing.scope)
 
-def _channel_class(access: Access) -> Type[HTTPChannel]:
-    """Connections that answer errors with `ProblemTask` and guard bodies by these rules."""
-    parser = type("Parser", (GuardedParser,), {"access": access})
-    return type("Channel", (HTTPChannel,), {"parser_class": parser, "error_task_class": ProblemTask})
+
+class GuardedTask(WSGITask):
+    """Tells the application what was found out about a request before its body was read."""
+
+    def get_environment(self) -> Dict[str, Any]:
+        environ = super().get_environment()
+        environ[UNREAD] = self.request.unread
+        if self.request.standing is not None:
+            environ[STANDING] = self.request.standing
+        return environ
+
+
+class Channel(TimedChannel):
+    """A connection that answers errors with `ProblemTask` and guards bodies by the server's rules."""
+
+    error_task_class = ProblemTask
+    task_class = GuardedTask
+
+    def __init__(self, server, sock, addr, adj, map=None):
+        super().__init__(server, sock, (_plain_address(addr[0]), *addr[1:]), adj, map=map)
+
+    def parser_class(self, adj) -> GuardedParser:
+        """A parser for one request."""
+        return GuardedParser(adj, self.server.access, self.server.bodies, self.addr[0])
+
+    def handle_close(self) -> None:
+        """The connection is gone; waitress closes what came in whole, not what was on its way."""
+        super().handle_close()
+        if self.request is not None:
+            self.request.close()
+
+
+def client_address(peer: str, forwarded_for: str, trusted_proxy: Optional[str]) -> str:
+    """Whom a request comes from: the peer, or whom it names when it is the trusted proxy. As waitress does."""
+    named = forwarded_for.rpartition(",")[2].strip()
+    if not named or trusted_proxy not in ("*", peer):
+        return peer
+    if named.startswith("["):
+        return named[1:].partition("]")[0]
+    return named.partition(":")[0] if named.count(":") == 1 else named
+
+
+def _plain_address(address: str) -> str:
+    """An IPv4 address as such where an IPv6 socket took the connection."""
+    return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -90,26 +149,67 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def create_server(app: Flask, access: Access, listener: socket.socket, max_upload_mb: float, max_streams: int):
-    """A server whose `run` answers until SystemExit is raised in it."""
-    largest = int(max_upload_mb * _MEGABYTE)
+def create_server(
+    app: Flask,
+    access: Access,
+    listener: socket.socket,
+    bodies: Bodies,
+    max_streams: int,
+    trusted_proxy: str = "",
+    encrypted: bool = False,
+):
+    """A server whose `run` answers until SystemExit is raised in it.
+
+    encrypted : connections come by `tls_listener` instead of straight from the listener
+    """
     lookahead = 1 if version_numbers(package_version("waitress")) >= _LOOKAHEAD_SAFE else 0
+    connections = 2 * max_streams + 100
+    proxy = {"trusted_proxy": trusted_proxy, "trusted_proxy_headers": _PROXY_HEADERS} if trusted_proxy else {}
     server = waitress.server.create_server(
         app,
         sockets=[listener],
         threads=max_streams + _WORKERS,
-        connection_limit=2 * max_streams + 100,
-        max_request_body_size=largest + _MEGABYTE,
-        inbuf_overflow=largest + 2 * _MEGABYTE,  # never to a file: on a board that wears the card
+        connection_limit=connections,
+        max_request_body_size=bodies.largest_import + _MEGABYTE,
+        inbuf_overflow=bodies.largest_import + _MEGABYTE,  # never to a file of its own, see `Bodies`
         max_request_header_size=16384,
+        recv_bytes=262144,  # a picture in one go; in pieces of the usual 8192 half the time went there
         outbuf_high_watermark=262144,
         channel_timeout=30,
-        cleanup_interval=5,
+        cleanup_interval=1,
         asyncore_use_poll=True,
         expose_tracebacks=False,
         clear_untrusted_proxy_headers=True,
         channel_request_lookahead=lookahead,
+        url_scheme="https" if encrypted else "http",
         ident="coral-learn",
+        **proxy,
     )
-    server.channel_class = _channel_class(access)
+    server.channel_class, server.access, server.bodies = Channel, access, bodies
+    server.janitor = Janitor(server)
+    server.maintenance = server.janitor.maintain
+    server.accepting = not encrypted
+    _allow_files(4 * connections + 512)
     return server
+
+
+def tls_listener(server, context: ssl.SSLContext, listener: socket.socket) -> TlsListener:
+    """What takes the connections of a server that was created as encrypted."""
+
+    def hand_over(connection: socket.socket, address: Any) -> None:
+        def adopt() -> None:
+            server.channel_class(server, connection, address, server.adj, map=server._map)
+
+        server.trigger.pull_trigger(adopt)  # runs it in the server's own thread
+
+    return TlsListener(context, listener, hand_over, server.adj.connection_limit)
+
+
+def _allow_files(needed: int) -> None:
+    """Let this process open so many files, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            log.debug("at most %d open files instead of %d", wanted, soft)

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 HANDSHAKE_SECONDS = 10.0
 STALL_SECONDS = 15.0  # for a client that reads nothing
 _CLOSING_SECONDS = 2.0  # for what is still to be sent, and for the client's farewell
+_POLL_SECONDS = 0.05
 _STOP_SECONDS = 1.0
 
 
@@ -37,8 +38,10 @@ def tls_context(certificate: str, key: str) -> ssl.SSLContext:
     try:
         context.load_cert_chain(certificate, key, password=lambda: "")  # never ask at a terminal
     except (ssl.SSLError, ValueError) as error:
-        detail = f"tls_cert {certificate} and tls_key {key} are not a certificate and its key without a passphrase, in PEM"
-        raise SettingsError(f"{detail}: {error}") from error
+        raise SettingsError(
+            f"tls_cert {certificate} and tls_key {key} are not a certificate and its key, in PEM and without a "
+            f"passphrase: {error}"
+        ) from error
     return context
 
 
@@ -62,10 +65,10 @@ class TlsListener:
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(lambda _, facts: log.debug("a TLS connection failed: %s", facts))
         self._thread = threading.Thread(target=self._run, name="tls", daemon=True)
-        self._accepting: Optional["asyncio.Task[None]"] = None
-        self._serving: Set["asyncio.Task[None]"] = set()
-        self._shaking: Dict[socket.socket, None] = {}  # oldest first
-        self.open = 0
+        self._accepting: Optional[asyncio.Task[None]] = None
+        self._serving: Set[asyncio.Task[None]] = set()
+        self._shaking: Dict[socket.socket, None] = {}  # still shaking hands, oldest first
+        self._leaving = 0  # told to go, not gone yet
 
     def start(self) -> None:
         """Begin to take connections."""
@@ -96,58 +99,79 @@ class TlsListener:
 
     async def _accept(self) -> None:
         while True:
-            await self._place()
             try:
-                client, address = await self._loop.sock_accept(self._listener)
-            except OSError as error:  # no descriptor left, or the client is gone already
+                await self._somebody()
+                client, address = self._listener.accept()
+            except BlockingIOError:  # gone already
+                continue
+            except OSError as error:  # no descriptor left
                 log.debug("a connection was not taken: %s", error)
                 await asyncio.sleep(0.1)
                 continue
             client.setblocking(False)
-            self.open += 1
+            try:
+                await self._place()
+            except asyncio.CancelledError:
+                client.close()
+                raise
             task = self._loop.create_task(self._serve(client, address))
             self._serving.add(task)
             task.add_done_callback(self._ended)
 
+    async def _somebody(self) -> None:
+        """Wait until there is a connection to take. The loop's own way loses one when it is cancelled."""
+        ready = self._loop.create_future()
+        self._loop.add_reader(self._listener, lambda: ready.done() or ready.set_result(None))
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(self._listener)
+
     async def _place(self) -> None:
         """Wait for one; who hasn't even shaken hands yet has to make it."""
-        while self.open >= self._limit:
+        while len(self._serving) - self._leaving >= self._limit:
             if self._shaking:
                 oldest = next(iter(self._shaking))
                 del self._shaking[oldest]
+                self._leaving += 1
                 with suppress(OSError):
                     oldest.shutdown(socket.SHUT_RDWR)
-            await asyncio.sleep(0.01)
+            else:
+                await asyncio.sleep(0.01)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _ended(self, task: asyncio.Task) -> None:
         self._serving.discard(task)
-        self.open -= 1
         if not task.cancelled() and task.exception() is not None:
             log.debug("a TLS connection ended: %r", task.exception())
 
     async def _serve(self, client: socket.socket, address: Any) -> None:
         """One connection, from the handshake to its end."""
-        inner, given = socket.socketpair()
         outside, inside = _End(self._loop), _End(self._loop)
         outside.other, inside.other = inside, outside
+        inner, given = socket.socketpair()
+        self._shaking[client] = None
         try:
             await self._loop.create_connection(lambda: inside, sock=inner)
-            self._shaking[client] = None
-            try:
-                await self._loop.connect_accepted_socket(
-                    lambda: outside, client, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
-                )
-            finally:
-                self._shaking.pop(client, None)
+            await self._loop.connect_accepted_socket(
+                lambda: outside, client, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+        except BaseException:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)  # closing alone would wait for the handshake on some versions
+            inside.abort()
+            given.close()
+            raise
+        finally:
+            if client in self._shaking:
+                del self._shaking[client]
+            else:
+                self._leaving -= 1
+        try:
             self._hand_over(given, address)
-            given = None
             await outside.gone.wait()
         finally:
-            for end in (outside, inside):
-                end.abort()
-            for left in (client, inner, given):
-                if left is not None:
-                    left.close()
+            outside.abort()
+            inside.abort()
 
 
 class _End(asyncio.Protocol):
@@ -159,6 +183,7 @@ class _End(asyncio.Protocol):
         self._loop = loop
         self._transport: Optional[asyncio.Transport] = None
         self._deadline: Optional[asyncio.TimerHandle] = None
+        self._closing = False
         self.gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -177,12 +202,14 @@ class _End(asyncio.Protocol):
         self.other.close()
 
     def pause_writing(self) -> None:
-        self.other.pause(True)
-        self._die_after(STALL_SECONDS)
+        if not self._closing:
+            self.other.pause(True)
+            self._die_after(STALL_SECONDS)
 
     def resume_writing(self) -> None:
-        self._forget_deadline()
-        self.other.pause(False)
+        if not self._closing:
+            self._forget_deadline()
+            self.other.pause(False)
 
     def pause(self, paused: bool) -> None:
         """Read no more from here until the other end has caught up."""
@@ -199,7 +226,18 @@ class _End(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what is waiting, then close; not for ever, since a TLS peer may never say good-bye."""
-        if self._transport is not None and not self.gone.is_set() and not self._transport.is_closing():
+        if not self._closing and self._transport is not None and not self.gone.is_set():
+            self._closing = True
+            self._die_after(STALL_SECONDS)
+            self._close_when_sent()
+
+    def _close_when_sent(self) -> None:
+        if self.gone.is_set():
+            return
+        # Closed with much still to send, the TLS of some Python versions would cut it off.
+        if self._transport.get_write_buffer_size() > 0:
+            self._loop.call_later(_POLL_SECONDS, self._close_when_sent)
+        else:
             self._transport.close()
             self._die_after(_CLOSING_SECONDS)
 

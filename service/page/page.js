@@ -7,15 +7,13 @@ const percent = (share) => `${Math.round(share * 100)} %`;
 const THUMBNAILS = 8;
 const SHOWN_CLASSES = 200;
 
-let token = sessionStorage.getItem("token") || "";
 let cameraOnline = false;
 let pinnedUntil = 0; // while an uploaded picture's answer is shown, the live one waits
 
 // ---- talking to the daemon
 
 async function call(path, options = {}) {
-  const headers = { ...(options.headers || {}), ...(token ? { Authorization: `Bearer ${token}` } : {}) };
-  const response = await fetch(path, { ...options, headers });
+  const response = await fetch(path, options); // the cookie of the session goes along by itself
   if (response.status === 401) throw askForToken();
   byId("sign-in").hidden = true;
   if (!response.ok) {
@@ -28,8 +26,28 @@ async function call(path, options = {}) {
 // A daemon on the network wants a token; signing in is the way on, so nothing else is said.
 function askForToken() {
   byId("sign-in").hidden = false;
-  byId("sign-in-state").textContent = token ? "This token is not accepted." : "";
+  byId("sign-out").hidden = true;
   return Object.assign(new Error(""), { signIn: true });
+}
+
+// The token is sent once and kept nowhere; from then on a cookie that no script can read says who we are.
+async function signIn() {
+  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token: byId("token").value.trim() }) };
+  const response = await fetch("/v1/session", options);
+  if (!response.ok) throw new Error((await response.json()).detail);
+  byId("token").value = "";
+  byId("sign-in").hidden = true;
+  await Promise.all([showSession(), refresh()]);
+}
+
+async function signOut() {
+  await call("/v1/session", { method: "DELETE" });
+  location.reload();
+}
+
+async function showSession() {
+  const session = await (await fetch("/v1/session")).json(); // answered signed in or not
+  byId("sign-out").hidden = !session.needed || !session.scope;
 }
 
 const callJson = async (path, options) => (await call(path, options)).json();
@@ -120,7 +138,7 @@ const handlers = {
   model: () => refresh(),
 };
 
-// Server-Sent Events by fetch, because EventSource can't send a token.
+// Server-Sent Events by fetch, because EventSource can't tell a 401 from a lost connection.
 async function watch() {
   for (;;) {
     try {
@@ -302,10 +320,10 @@ byId("add").onsubmit = (event) => {
 };
 byId("sign-in").onsubmit = (event) => {
   event.preventDefault();
-  token = byId("token").value.trim();
-  sessionStorage.setItem("token", token);
-  refresh();
+  byId("sign-in-state").textContent = "";
+  signIn().catch((error) => { byId("sign-in-state").textContent = said(error); });
 };
+byId("sign-out").onclick = () => attempt(signOut);
 byId("classify").onchange = (event) => {
   const file = event.target.files[0];
   event.target.value = "";
@@ -314,6 +332,7 @@ byId("classify").onchange = (event) => {
 byId("train").onclick = () => attempt(train);
 byId("live").onclick = () => attempt(() => activate("live"));
 
+showSession().catch(() => { /* shown once signed in */ });
 refresh();
 watch();
 keepPicture();

@@ -154,15 +154,28 @@ def test_lost_and_found_connection(browser, find, wait, tiny_daemon):
 
 
 def test_sign_in(browser, find, wait, start_daemon, tiny_model):
-    """On a network address the page asks for the token, and works with it."""
+    """On a network address the page asks for the token, keeps it nowhere, works also after a reload, and signs out."""
     import json
 
     daemon = start_daemon("--model", str(tiny_model), "--host", "0.0.0.0", ready=False)
     token = json.loads((daemon.data_dir / "tokens.json").read_text())["manage"]
     browser.get(daemon.url)
     wait(find("#sign-in")[0].is_displayed)
+    find("#token")[0].send_keys("not the token")
+    find("#sign-in button")[0].click()
+    wait(lambda: "not accepted" in find("#sign-in-state")[0].text)
+    find("#token")[0].clear()
     find("#token")[0].send_keys(token)
     find("#sign-in button")[0].click()
     wait(lambda: find("#state")[0].text == "connected")
     add_class(find, wait, "thing")
     assert not find("#sign-in")[0].is_displayed()
+
+    stored = "return document.cookie + JSON.stringify(sessionStorage) + JSON.stringify(localStorage)"
+    assert browser.execute_script(stored) == "{}{}"
+    assert all(token not in cookie["value"] for cookie in browser.get_cookies())
+    browser.refresh()
+    wait(lambda: find("#classes li"))
+    wait(find("#sign-out")[0].is_displayed)
+    find("#sign-out")[0].click()
+    wait(lambda: find("#sign-in")[0].is_displayed() and not find("#sign-out")[0].is_displayed())
