@@ -13,8 +13,7 @@ from flask import g, has_request_context
 
 from service.addresses import masked
 
-AUTO, TEXT, JSON = "auto", "text", "json"
-FORMATS = (AUTO, TEXT, JSON)
+AUTO, TEXT = "auto", "text"  # the setting; the third is "json"
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 # syslog(3): the more urgent, the lower.
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))

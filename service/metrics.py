@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "coral_learn_"
-UPLOAD, CAMERA = "upload", "camera"
+FROM_UPLOAD, FROM_CAMERA = "upload", "camera"
 MAX_CLASSES = 1000  # label values; Prometheus keeps a series for each that ever was
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -42,9 +42,7 @@ class Metrics:
         )
         self._unknown = self._counter("unknown", "Answers that nothing taught fits, or before anything was.")
         self._jobs = self._counter("jobs", "Jobs that ended.", "state")
-        self._job_seconds = self._histogram(
-            "job_seconds", "Seconds a job ran, however it ended.", _JOB_SECONDS, "kind"
-        )
+        self._job_seconds = self._histogram("job_seconds", "Seconds a job ran, however it ended.", _JOB_SECONDS, "kind")
         self._classes: Dict[str, None] = {}
         self._naming = threading.Lock()
 

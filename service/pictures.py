@@ -3,13 +3,15 @@
 import hashlib
 import threading
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 
 from coral_learn import image
+from coral_learn.errors import ImageError
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import ImageHeader, ImageLimits
+from service.metrics import Metrics
 
 _SMALL_SIDE = 80  # pixels; below it answers are guesses
 
@@ -34,16 +36,32 @@ class Picture(NamedTuple):
 class PictureReader:
     """Decodes pictures; as many at the same time as there are places, so that memory is bounded."""
 
-    def __init__(self, limits: ImageLimits, places: int):
-        self._limits = limits
+    def __init__(self, limits: ImageLimits, places: int, metrics: Metrics):
+        self._limits, self._metrics = limits, metrics
         self._places = threading.BoundedSemaphore(places)
 
     def read(self, data: bytes, extractor: ExtractorInfo) -> Picture:
         """Decode and prepare a picture for this extractor. Raises `coral_learn.errors.ImageError`."""
-        with self._places:
-            started = time.perf_counter()
-            width, height = extractor.input_width, extractor.input_height
-            header, rgb = image.read_picture(data, self._limits, image.decode_side(width, height))
-            pixels = image.fit(rgb, width, height)
-            elapsed = (time.perf_counter() - started) * 1000
+        try:
+            with self._places:
+                started = time.perf_counter()
+                width, height = extractor.input_width, extractor.input_height
+                header, rgb = image.read_picture(data, self._limits, image.decode_side(width, height))
+                pixels = image.fit(rgb, width, height)
+                elapsed = (time.perf_counter() - started) * 1000
+        except ImageError as error:
+            self._metrics.count_refused(error.code)
+            raise
         return Picture(data, hashlib.sha256(data).hexdigest(), header, pixels, elapsed)
+
+    def fit(self, rgb: np.ndarray, extractor: ExtractorInfo) -> Tuple[np.ndarray, float]:
+        """Prepare RGB pixels for this extractor; also how many milliseconds that took. Raises `ImageError`."""
+        try:
+            image.check_size(rgb.shape[1], rgb.shape[0], self._limits)
+            with self._places:
+                started = time.perf_counter()
+                pixels = image.fit(rgb, extractor.input_width, extractor.input_height)
+                return pixels, (time.perf_counter() - started) * 1000
+        except ImageError as error:
+            self._metrics.count_refused(error.code)
+            raise

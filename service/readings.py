@@ -47,7 +47,7 @@ class Readings:
 
     def collect(self) -> Iterator[Metric]:
         """Every metric; one that can't be read is left out."""
-        yield _info("build", "The daemon.", version=coral_learn.__version__)
+        yield _info("build", "The daemon.", {"version": coral_learn.__version__})
         yield from self._of_extractor()
         yield from self._of_camera()
         yield _gauge("watchers", "Clients that watch the stream.", self._watchers.watching)
@@ -72,7 +72,7 @@ class Readings:
         if info is not None:
             degraded = str(info.degraded).lower()
             facts = {"name": info.name, "device": info.device, "runtime": info.runtime, "degraded": degraded}
-            yield _info("extractor", "The extractor in use.", **facts)
+            yield _info("extractor", "The extractor in use.", facts)
 
     def _of_camera(self) -> Iterator[Metric]:
         live = self._live
@@ -87,7 +87,8 @@ class Readings:
 
     def _of_model(self) -> Iterator[Metric]:
         model, live = self._answering.model, self._answering.live_facts
-        yield _info("model", "The model that answers.", version=str(model["version"]), head=model["head"])
+        facts = {"version": str(model["version"]), "head": model["head"]}
+        yield _info("model", "The model that answers.", facts)
         yield _gauge("model_revision", "Revision of the live model, answering or not.", live["revision"])
 
     def _of_store(self) -> Iterator[Metric]:
@@ -148,5 +149,5 @@ def _counter(name: str, meaning: str, value: float) -> Metric:
     return CounterMetricFamily(PREFIX + name, meaning, value=float(value))
 
 
-def _info(name: str, meaning: str, **labels: str) -> Metric:
+def _info(name: str, meaning: str, labels: Dict[str, str]) -> Metric:
     return InfoMetricFamily(PREFIX + name, meaning, value=labels)

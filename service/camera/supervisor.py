@@ -10,6 +10,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from service.addresses import masked
 from service.children import Child
 from service.errors import CameraError, ChildError
 
@@ -31,7 +32,7 @@ class Frame(NamedTuple):
 
 
 class CameraState(NamedTuple):
-    """none, starting, online or lost; why; and the source."""
+    """none, starting, online or lost; why; and the source, without passwords."""
 
     state: str
     reason: str
@@ -53,7 +54,7 @@ class Camera:
         self._last, self._before = 0, 0
         self._stopping = threading.Event()
         reason = "no camera is configured or connected" if source is None else "the camera is being opened"
-        self.state = CameraState(NONE if source is None else STARTING, reason, source)
+        self.state = CameraState(NONE if source is None else STARTING, reason, source and masked(source))
 
     def next(self, width: int, height: int, with_jpeg: bool) -> Frame:
         """The next frame, its pixels made for an input of this size. Raises `CameraError` when it was lost."""
@@ -104,6 +105,7 @@ class Camera:
         return self._child.channel.recv()
 
     def _lose(self, reason: str) -> CameraError:
+        reason = masked(reason)
         if not self._stopping.is_set():
             log.warning("the camera %s was lost: %s", self.state.source, reason)
         self.state = CameraState(LOST, reason, self.state.source)
