@@ -11,6 +11,7 @@ from service.camera.supervisor import LOST, NONE, ONLINE
 from service.errors import CameraError, ServiceError, TooManyStreams
 from service.extraction import ExtractorSupervisor
 from service.learning import Answering
+from service.metrics import FROM_CAMERA, Metrics
 
 log = logging.getLogger(__name__)
 
@@ -78,13 +79,23 @@ class Watchers:
 
 
 class LiveLoop:
-    """A thread that classifies the camera's newest frame, again and again."""
+    """A thread that classifies the camera's newest frame, again and again.
+
+    frames, dropped : how many were classified, and how many passed over, so far
+    captured : when the newest was taken, in seconds since 1970; None before the first
+    """
 
     def __init__(
-        self, camera: Camera, extraction: ExtractorSupervisor, answering: Answering, watchers: Watchers, top_k: int = 5
+        self,
+        camera: Camera,
+        extraction: ExtractorSupervisor,
+        answering: Answering,
+        watchers: Watchers,
+        metrics: Metrics,
+        top_k: int = 5,
     ):
         self._camera, self._extraction, self._answering, self._watchers = camera, extraction, answering, watchers
-        self._top_k = top_k
+        self._metrics, self._top_k = metrics, top_k
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
         self._picture = threading.Condition()
@@ -93,7 +104,8 @@ class LiveLoop:
         self._telling = threading.RLock()
         self._told: Dict[str, Any] = {}
         self._newest = 0
-        self.frames = 0
+        self.frames, self.dropped = 0, 0
+        self.captured: Optional[float] = None
 
     def start(self) -> None:
         """Start the loop; without a camera there is nothing to do."""
@@ -165,7 +177,7 @@ class LiveLoop:
         now = time.monotonic()
         with_jpeg = self._next_picture <= now < self._wanted_until
         frame = self._camera.next(info.input_width, info.input_height, with_jpeg)
-        self._newest = frame.number
+        self._newest, self.captured = frame.number, frame.captured
         self._tell(CAMERA, self._camera_facts())
         if frame.jpeg is not None:
             self._next_picture = now + 1.0 / _MAX_PICTURES
@@ -178,9 +190,12 @@ class LiveLoop:
         started = time.perf_counter()
         embedded = self._extraction.embed(frame.pixels)
         scoring = time.perf_counter()
-        answer = self._answering.classify(embedded.embedding, self._top_k)
+        answer = self._answering.classify(embedded.embedding, self._top_k, embedded.extractor)
         ended = time.perf_counter()
         self.frames += 1
+        self.dropped = frame.number - self.frames
+        self._metrics.time_stages(FROM_CAMERA, embed=embedded.milliseconds, head=(ended - scoring) * 1000)
+        self._metrics.count_answer(answer.label)
         self.tell_model()
         self._watchers.publish(
             CLASSIFICATION,

@@ -63,7 +63,8 @@ class Reembedding:
         """Whether this picture is done with: embedded, or unusable."""
         try:
             picture = self._pictures.read(self._store.images.read(sha256), self._answering.extractor)
-            self._teaching.add_missing_embedding(sha256, self._extraction.embed(picture.pixels).embedding)
+            embedded = self._extraction.embed(picture.pixels)
+            self._teaching.add_missing_embedding(sha256, embedded.embedding, embedded.extractor)
         except (ImageError, Refused, StoreError, ExtractorFailed) as error:
             log.error("the stored picture %s can't be embedded: %s", sha256[:12], error)
         except Unavailable:

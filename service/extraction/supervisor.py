@@ -31,11 +31,12 @@ _TARGET = "service.extraction.child:run"
 
 
 class Embedded(NamedTuple):
-    """An embedding, (D,) float32; the device that made it; milliseconds inside the model."""
+    """An embedding, (D,) float32; the device that made it; milliseconds inside the model; the extractor's digest."""
 
     embedding: np.ndarray
     device: str
     milliseconds: float
+    extractor: str
 
 
 class Health(NamedTuple):
@@ -93,10 +94,27 @@ class ExtractorSupervisor:
         self.interrupt()
         self._thread.join(10.0)
 
+    def beside(self, model: str) -> "ExtractorSupervisor":
+        """Another supervisor like this one, for another model; not started."""
+        return ExtractorSupervisor(model, self._arguments["device"], self._arguments["threads"], self._timeout)
+
+    def exchange(self, model: str) -> None:
+        """Have another model loaded in the place of this one; who waits meanwhile is answered by it."""
+        self._arguments = dict(self._arguments, model=model)
+        child = self._child
+        if child is not None:
+            child.kill()
+
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
         return self._requests.qsize()
+
+    @property
+    def pid(self) -> Optional[int]:
+        """Its process now, None when there is none."""
+        child = self._child
+        return None if child is None else child.pid
 
     def embed(self, pixels: np.ndarray, patience: Optional[float] = None) -> Embedded:
         """The embedding of prepared pixels, (input_height, input_width, 3) uint8.
@@ -181,7 +199,7 @@ class ExtractorSupervisor:
         if complaint is not None:
             return complaint
         self._failures = 0
-        return Embedded(embedding, self.info.device, milliseconds)
+        return Embedded(embedding, self.info.device, milliseconds, self.info.digest)
 
     def _start_child(self) -> bool:
         """Start a process and wait until it has loaded the model. False when it did not."""

@@ -90,9 +90,9 @@ class Answering:
 
     # -- answers ----------------------------------------------------------------------------
 
-    def classify(self, embedding: np.ndarray, top_k: int) -> Answer:
-        """The answer for one embedding. Raises `ExtractorUnavailable` before there is a model."""
-        self.must_have_extractor()
+    def classify(self, embedding: np.ndarray, top_k: int, extractor: Optional[str] = None) -> Answer:
+        """The answer for one embedding, (D,), by the extractor with this digest. Raises `ExtractorUnavailable`."""
+        self.must_be_of(extractor)
         with self._lock:
             head, model, names = self._head(), self._tag(), self._names
             classes, known = head.classes, False
@@ -158,6 +158,13 @@ class Answering:
         if self.extractor is None:
             raise ExtractorUnavailable("the extractor has not been loaded yet", retry_after=2)
         return self.extractor
+
+    def must_be_of(self, digest: Optional[str]) -> ExtractorInfo:
+        """The extractor in use; where a digest is given it must be that one. Raises `ExtractorUnavailable`."""
+        extractor = self.must_have_extractor()
+        if digest not in (None, extractor.digest):
+            raise ExtractorUnavailable("the extractor was exchanged while this was on its way; ask again")
+        return extractor
 
     # -- changes ----------------------------------------------------------------------------
 

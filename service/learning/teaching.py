@@ -181,6 +181,8 @@ class Teaching:
         """Store pictures in a class, made when missing, and teach them to the live model. Raises `Conflict`."""
         self._answering.must_have_extractor()
         self._store.must_have_room(sum(picture.bytes for picture in pictures))
+        for picture in pictures:
+            self._answering.must_be_of(picture.extractor)
         with self._step(IMPORT if origin.source == IMPORT else ADD_EXAMPLES) as step:
             self._must_not_be_pretrained(name)
             # Before the rows, so that a row always has its picture.
@@ -221,9 +223,9 @@ class Teaching:
             step.note(example=example_id, name=example.class_name)
         return Deleted(1, step.number)
 
-    def add_missing_embedding(self, sha256: str, embedding) -> None:
-        """Teach the live model a stored picture that this extractor had not seen."""
-        extractor = self._answering.must_have_extractor()
+    def add_missing_embedding(self, sha256: str, embedding: np.ndarray, digest: Optional[str] = None) -> None:
+        """Teach the live model a stored picture that this extractor had not seen. Raises `ExtractorUnavailable`."""
+        extractor = self._answering.must_be_of(digest)
         with self._step("") as step:  # no step of the user's: nothing asks for its number
             step.learn += [(embedding, number) for number in self._overdue(sha256)]
             if step.learn:
