@@ -19,6 +19,7 @@ from coral_learn.runtime.choose import DEVICES, check_device
 from coral_learn.training import FALSE_ACCEPT_RATE, INCREMENTAL
 from service.errors import SettingsError
 
+MEGABYTE = 1024 * 1024
 PREFIX = "CORAL_LEARN_"
 SECTION = "coral-learn"
 # Variables that are for the commands, not for the daemon.

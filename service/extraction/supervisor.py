@@ -56,8 +56,8 @@ class ExtractorSupervisor:
     """One thread that owns the extractor's process.
 
     model : path, "" for the bundled one; device : as in `coral_learn.runtime`;
-    timeout : seconds one embedding may take; on_ready : called in the supervisor's thread with
-    the extractor's facts and model file each time a process has loaded it
+    timeout : seconds one embedding may take; on_ready, to be set before the start : called in the
+    supervisor's thread with the extractor's facts and model file each time a process has loaded it
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class ExtractorSupervisor:
         device: str,
         threads: int,
         timeout: float,
-        on_ready: Optional[Callable[[ExtractorInfo, Path], None]] = None,
     ):
         self._arguments = {"model": model, "device": device, "threads": threads}
-        self._timeout, self._on_ready = timeout, on_ready
+        self._timeout = timeout
+        self.on_ready: Optional[Callable[[ExtractorInfo, Path], None]] = None
         self._requests: queue.Queue[_Request] = queue.Queue(QUEUE_LENGTH)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="extractor", daemon=True)
@@ -221,8 +221,8 @@ class ExtractorSupervisor:
         log.info("extractor ready: %s on %s, %s", self.info.name, self.info.device, self.info.runtime)
         if self.info.degraded:
             log.warning("the extractor runs on the %s: %s", self.info.device, self.info.reason)
-        if self._on_ready is not None:
-            self._on_ready(self.info, Path(text))
+        if self.on_ready is not None:
+            self.on_ready(self.info, Path(text))
         self.health = Health(READY, self.info.reason, self.health.starts)
         return True
 

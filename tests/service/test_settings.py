@@ -48,6 +48,16 @@ def test_files_that_can_not_be_understood(config, text):
         load({}, {}, config(text))
 
 
+def test_certificate_and_key_belong_together():
+    """One without the other is a mistake; the proxy is an address, or * for any."""
+    for flags in ({"tls_cert": "/x.pem"}, {"tls_key": "/x.key"}, {"trusted_proxy": "proxy.example"}):
+        with pytest.raises(SettingsError, match=next(iter(flags))):
+            load(flags, {})
+    assert load({"tls_cert": "/x.pem", "tls_key": "/x.key"}, {}).tls_cert == "/x.pem"
+    for proxy in ("", "*", "192.0.2.1", "::1"):
+        assert load({"trusted_proxy": proxy}, {}).trusted_proxy == proxy
+
+
 def test_missing_file():
     """A SettingsError, not a stack trace."""
     with pytest.raises(SettingsError, match="can't be read"):
