@@ -123,6 +123,16 @@ def check_rgb(rgb) -> np.ndarray:
     return array
 
 
+def check_size(width: int, height: int, limits: ImageLimits = ImageLimits()) -> None:
+    """Raise `ImageTooLarge` or `ImageTooSmall` for a picture with too many or too few pixels."""
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(
+            f"the picture has {width} x {height} pixels, at most {limits.max_pixels} in all are allowed"
+        )
+    if min(width, height) < limits.min_side:
+        raise ImageTooSmall(f"the picture has {width} x {height} pixels, each side needs at least {limits.min_side}")
+
+
 def _open(data: bytes, limits: ImageLimits):
     from PIL import Image
 
@@ -144,12 +154,7 @@ def _open(data: bytes, limits: ImageLimits):
 
 def _header(image, limits: ImageLimits) -> ImageHeader:
     width, height = image.size
-    if width * height > limits.max_pixels:
-        raise ImageTooLarge(
-            f"the picture has {width} x {height} pixels, at most {limits.max_pixels} in all are allowed"
-        )
-    if min(width, height) < limits.min_side:
-        raise ImageTooSmall(f"the picture has {width} x {height} pixels, each side needs at least {limits.min_side}")
+    check_size(width, height, limits)
     # Phones write several JPEGs into one file and call it MPO; the first one counts.
     name = "JPEG" if image.format == "MPO" else image.format
     return ImageHeader(name, width, height)

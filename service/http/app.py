@@ -1,23 +1,28 @@
 """The Flask application."""
 
-import uuid
-from typing import Optional
-
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.http import (
     access,
+    accounting,
+    archive,
     camera,
     classes,
     classify,
+    docs,
     examples,
+    extractor,
     health,
     idempotency,
+    inference,
     journal,
+    metrics,
     models,
+    openapi,
     page,
     problems,
+    session,
     stream,
     training,
 )
@@ -33,34 +38,31 @@ def create_app(services: Services) -> Flask:
     app.request_class = InMemoryRequest
     app.config["SERVICES"] = services
     app.config["MAX_CONTENT_LENGTH"] = int(services.settings.max_upload_mb * _MEGABYTE)
+    app.config["MAX_IMPORT_LENGTH"] = int(services.settings.max_import_mb * _MEGABYTE)
     app.json.sort_keys = False
     app.json.ensure_ascii = False
     app.url_map.strict_slashes = True
-    app.before_request(_number_request)
+    accounting.register(app, services.metrics)
     problems.register(app)
     access.register(app, services.access)
     app.before_request(_check_length)
     idempotency.register(app, services.store)
-    for subject in (health, classes, examples, journal, classify, training, models, stream, camera, page):
+    subjects = health, session, classes, examples, journal, classify, training, models, extractor
+    for subject in (*subjects, archive, stream, camera, page, metrics, inference, openapi, docs):
         app.register_blueprint(subject.blueprint)
     app.after_request(_finish)
     return app
 
 
-def _number_request() -> Optional[Response]:
-    g.request_id = uuid.uuid4().hex[:16]
-    return None
-
-
 def _check_length() -> None:
     """Refuse a body that is too large before it is read; older Werkzeug does so for forms only."""
-    length, largest = request.content_length or 0, current_app.config["MAX_CONTENT_LENGTH"]
+    setting = "MAX_IMPORT_LENGTH" if request.endpoint == archive.ADD else "MAX_CONTENT_LENGTH"
+    length, largest = request.content_length or 0, current_app.config[setting]
     if length > largest:
         raise RequestEntityTooLarge(f"the body has {length} bytes, at most {largest} are allowed")
 
 
 def _finish(response: Response) -> Response:
-    response.headers["X-Request-Id"] = g.get("request_id", "")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
     return response

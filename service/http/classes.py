@@ -3,7 +3,9 @@
 from flask import Blueprint, jsonify
 
 from service.errors import Invalid, NotFound
+from service.http.description import describes
 from service.http.reading import json_body, paging, truth
+from service.http.schemas import COUNT, NAME_BODY, PAGING, STEP_OR_NULL, TEXT, also, flag, page_of, record, ref
 from service.http.services import services
 from service.learning import ListedClass
 from service.store.classes import check_name
@@ -12,6 +14,7 @@ blueprint = Blueprint("classes", __name__)
 
 
 @blueprint.get("/v1/classes")
+@describes(answers={200: page_of("Class")}, query=PAGING)
 def list_classes():
     """Every class, a page at a time."""
     page, size = paging()
@@ -21,6 +24,10 @@ def list_classes():
 
 
 @blueprint.post("/v1/classes")
+@describes(
+    answers={201: also("Class", step=STEP_OR_NULL), 409: ("class_exists", "class_pretrained"), 422: "name_invalid"},
+    body=NAME_BODY,
+)
 def create_class():
     """Add a class without examples."""
     created = services().teaching.create_class(_name_in_body())
@@ -29,12 +36,23 @@ def create_class():
 
 
 @blueprint.get("/v1/classes/<name>")
+@describes(answers={200: "Class", 404: "class_not_found"})
 def get_class(name: str):
     """One class."""
     return jsonify(_as_dict(_find(name)))
 
 
 @blueprint.patch("/v1/classes/<name>")
+@describes(
+    answers={
+        200: also("Class", step=STEP_OR_NULL, model=ref("ModelTag")),
+        404: "class_not_found",
+        409: ("class_exists", "class_pretrained", "class_same"),
+        422: "name_invalid",
+    },
+    query=[flag("merge", "onto a class that is there, which gets the examples of this one")],
+    body=NAME_BODY,
+)
 def rename_class(name: str):
     """Give a class another name; with ?merge=true onto one that is there, which gets its examples."""
     parts, new_name = services(), _name_in_body()
@@ -48,6 +66,14 @@ def rename_class(name: str):
 
 
 @blueprint.delete("/v1/classes/<name>")
+@describes(
+    answers={
+        200: record(deleted=TEXT, examples=COUNT, step=STEP_OR_NULL, model=ref("ModelTag")),
+        404: "class_not_found",
+        409: "class_pretrained",
+    },
+    query=[flag("forever", "remove the pictures at once; this can't be undone")],
+)
 def delete_class(name: str):
     """Remove a class with its examples; with ?forever=true their pictures go at once."""
     parts = services()

@@ -5,9 +5,12 @@ import time
 from flask import Blueprint, jsonify
 
 from service.errors import Invalid
+from service.http.description import Parameter, describes
 from service.http.reading import truth, uploads, whole_number
+from service.http.schemas import COUNT, PICTURE_PROBLEMS, PICTURES, flag
 from service.http.services import services
 from service.learning.explaining import nearest_examples
+from service.metrics import FROM_UPLOAD
 
 blueprint = Blueprint("classify", __name__)
 
@@ -16,6 +19,14 @@ _NEAREST = 5
 
 
 @blueprint.post("/v1/classify")
+@describes(
+    answers={200: "Answer", **PICTURE_PROBLEMS},
+    query=[
+        Parameter("top_k", dict(COUNT, minimum=1, maximum=MAX_TOP_K, default=5), "how many predictions"),
+        flag("explain", "with the stored examples most like it"),
+    ],
+    body=PICTURES,
+)
 def classify():
     """What is in one picture: the best class, or null when nothing fits or nothing is learnt.
 
@@ -31,7 +42,7 @@ def classify():
     picture = parts.pictures.read(files[0].data, parts.answering.must_have_extractor())
     embedded = parts.extraction.embed(picture.pixels)
     scoring = time.perf_counter()
-    answer = parts.answering.classify(embedded.embedding, top_k)
+    answer = parts.answering.classify(embedded.embedding, top_k, embedded.extractor)
     ended = time.perf_counter()
     timing = {
         "decode": round(picture.decode_ms, 2),
@@ -39,6 +50,8 @@ def classify():
         "head": round((ended - scoring) * 1000, 2),
         "total": round((ended - started) * 1000, 2),
     }
+    parts.metrics.time_stages(FROM_UPLOAD, decode=timing["decode"], embed=timing["embed"], head=timing["head"])
+    parts.metrics.count_answer(answer.label)
     body = {**answer.as_dict(), "device": embedded.device, "timing_ms": timing}
     if explain:
         found = nearest_examples(parts.store, parts.answering, embedded.embedding, answer, _NEAREST)

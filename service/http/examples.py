@@ -8,8 +8,25 @@ from coral_learn import image
 from coral_learn.errors import ImageError
 from coral_learn.image import MEDIA_TYPES
 from service.errors import Invalid
+from service.http.description import Parameter, describes
 from service.http.problems import problem, status_of
 from service.http.reading import Upload, json_body, paging, truth, uploads
+from service.http.schemas import (
+    CLASS_BODY,
+    CLASS_NAME,
+    PAGING,
+    PICTURE_PROBLEMS,
+    PICTURE_TYPES,
+    PICTURES,
+    STEP_OR_NULL,
+    TEXT,
+    also,
+    file_answers,
+    flag,
+    page_of,
+    record,
+    ref,
+)
 from service.http.services import services
 from service.pictures import Picture
 from service.store.classes import check_name
@@ -19,11 +36,27 @@ blueprint = Blueprint("examples", __name__)
 
 VIEWS = ("stored", "model")
 LONGEST_ID = 200
+_OWN_TEXT = dict(TEXT, minLength=1, maxLength=LONGEST_ID)
 _SURELY_OTHER = 0.9
 _QUICKLY_MEASURED = 100  # examples
 
 
 @blueprint.post("/v1/examples")
+@describes(
+    answers={
+        201: "Taught",
+        **PICTURE_PROBLEMS,
+        409: "class_pretrained",
+        422: (*PICTURE_PROBLEMS[422], "class_missing", "name_invalid", "nothing_accepted"),
+    },
+    query=[
+        Parameter("class", CLASS_NAME, "made when it is missing", required=True),
+        Parameter("client_id", _OWN_TEXT, "the client's own name for the pictures"),
+        Parameter("capture", _OWN_TEXT, "frames taken together share it, and are never on both sides of a measurement"),
+        flag("measure", "measure the accuracy afterwards, however long that takes"),
+    ],
+    body=PICTURES,
+)
 def add_examples():
     """Teach a class one or more pictures. What is accepted is on the disk before the answer."""
     name = check_name(_class_in_query())
@@ -59,6 +92,14 @@ def add_examples():
 
 
 @blueprint.get("/v1/examples")
+@describes(
+    answers={200: page_of("Example"), 404: "class_not_found"},
+    query=[
+        Parameter("class", TEXT, "those of one class"),
+        Parameter("client_id", TEXT, "those with the client's own name"),
+        *PAGING,
+    ],
+)
 def list_examples():
     """The examples, oldest first, of one class or of all, or those with a client's own id."""
     page, size = paging()
@@ -74,12 +115,21 @@ def list_examples():
 
 
 @blueprint.get("/v1/examples/<example>")
+@describes(answers={200: "Example", 404: "example_not_found"})
 def get_example(example: str):
     """One example's facts."""
     return jsonify(_as_dict(services().store.examples.get(example)))
 
 
 @blueprint.get("/v1/examples/<example>/image")
+@describes(
+    answers={
+        **file_answers(PICTURE_TYPES),
+        404: ("example_not_found", "image_not_found"),
+        503: "extractor_unavailable",
+    },
+    query=[Parameter("view", dict(TEXT, enum=list(VIEWS), default="stored"), "as stored, or as the model sees it")],
+)
 def get_image(example: str):
     """The stored bytes of an example's picture; with ?view=model the pixels as the extractor sees them."""
     parts, view = services(), request.args.get("view", "stored")
@@ -98,6 +148,15 @@ def get_image(example: str):
 
 
 @blueprint.patch("/v1/examples/<example>")
+@describes(
+    answers={
+        200: also("Example", step=STEP_OR_NULL, model=ref("ModelTag")),
+        404: "example_not_found",
+        409: ("class_pretrained", "example_exists"),
+        422: "name_invalid",
+    },
+    body=CLASS_BODY,
+)
 def move_example(example: str):
     """Put an example into another class; the live model answers as if it had always been there."""
     body, parts = json_body(), services()
@@ -109,6 +168,10 @@ def move_example(example: str):
 
 
 @blueprint.delete("/v1/examples/<example>")
+@describes(
+    answers={200: record(deleted=TEXT, step=STEP_OR_NULL, model=ref("ModelTag")), 404: "example_not_found"},
+    query=[flag("forever", "remove the picture at once; this can't be undone")],
+)
 def delete_example(example: str):
     """Remove an example; the live model forgets it exactly. With ?forever=true its picture goes at once."""
     parts = services()
@@ -140,9 +203,8 @@ def _read(files: List[Upload]) -> Tuple[List[Picture], List[Dict[str, Any]]]:
 
 def _to_store(picture: Picture) -> NewPicture:
     embedded = services().extraction.embed(picture.pixels)
-    header = picture.header
-    size = len(picture.data)
-    return NewPicture(picture.sha256, header.format, header.width, header.height, size, embedded.embedding)
+    facts = picture.sha256, *picture.header, len(picture.data)
+    return NewPicture(*facts, embedded.embedding, embedded.extractor)
 
 
 def _origin() -> Origin:

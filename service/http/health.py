@@ -8,19 +8,23 @@ import coral_learn
 from service.camera.supervisor import NONE, ONLINE
 from service.errors import StoreError
 from service.extraction.supervisor import READY
+from service.http.description import describes
 from service.http.problems import problem
+from service.http.schemas import record
 from service.http.services import services
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/healthz")
+@describes(answers={200: record(ok={"const": True})})
 def healthz():
     """The process answers."""
     return jsonify(ok=True)
 
 
 @blueprint.get("/readyz")
+@describes(answers={200: record(ready={"const": True}), 503: "not_ready"})
 def readyz():
     """Everything that is needed works; else 503 with the failing parts."""
     failing = _failing()
@@ -31,6 +35,7 @@ def readyz():
 
 
 @blueprint.get("/v1/status")
+@describes(answers={200: "Status"})
 def status():
     """What runs, on what, how well, and with how much in it."""
     parts = services()

@@ -3,7 +3,9 @@
 from flask import Blueprint, jsonify
 
 from service.errors import Invalid
+from service.http.description import Media, describes
 from service.http.reading import json_body, paging
+from service.http.schemas import COUNT, PAGING, only, or_null, page_of, record, ref
 from service.http.services import services
 from service.store.journal import StoredStep
 
@@ -11,6 +13,7 @@ blueprint = Blueprint("journal", __name__)
 
 
 @blueprint.get("/v1/journal")
+@describes(answers={200: page_of("Step")}, query=PAGING)
 def list_steps():
     """What was done, newest first."""
     page, size = paging()
@@ -19,6 +22,10 @@ def list_steps():
 
 
 @blueprint.post("/v1/undo")
+@describes(
+    answers={200: record(undone=ref("Step"), model=ref("ModelTag")), 409: ("nothing_to_undo", "step_passed")},
+    body=Media(only({"type": "object", "properties": {"step": or_null(COUNT)}}), required=False),
+)
 def undo():
     """Take back the last step; with {"step": N} only when that is the last one."""
     parts, body = services(), json_body()

@@ -8,7 +8,18 @@ from flask import Blueprint, Response, jsonify, request, send_file
 from coral_learn.heads import Head
 from coral_learn.training import INCREMENTAL
 from service.errors import Conflict, Invalid, NotFound
+from service.http.description import Media, describes
 from service.http.reading import json_body, truth
+from service.http.schemas import (
+    ACTIVE,
+    ANYTHING,
+    HEAD_BODY,
+    file_answers,
+    flag,
+    list_of,
+    record,
+    ref,
+)
 from service.http.services import services
 from service.learning import LIVE
 from service.store.models import StoredModel
@@ -17,18 +28,21 @@ blueprint = Blueprint("models", __name__)
 
 
 @blueprint.get("/v1/models")
+@describes(answers={200: record(items=list_of(ref("Model")))})
 def list_models():
     """Every model: the live one, then the versions, newest first."""
     return jsonify(items=[_live(), *(_as_dict(model) for model in services().store.models.all())])
 
 
 @blueprint.get("/v1/models/<version>")
+@describes(answers={200: "Model", 404: "model_not_found"})
 def get_model(version: str):
     """One model."""
     return jsonify(_live() if version == LIVE else _as_dict(services().store.models.get(_number(version))))
 
 
 @blueprint.get("/v1/models/<version>/report")
+@describes(answers={200: ANYTHING, 404: ("model_not_found", "report_not_found")})
 def get_report(version: str):
     """What training a version found: options, held-out accuracy, confusion matrix, loss curve, findings.
 
@@ -41,6 +55,15 @@ def get_report(version: str):
 
 
 @blueprint.get("/v1/models/<version>/labels.txt")
+@describes(
+    answers={
+        200: Media(None, ("text/plain",), {"ETag": "of the names"}),
+        304: None,
+        404: "model_not_found",
+        409: ("nothing_learnt", "other_extractor"),
+        503: "extractor_unavailable",
+    }
+)
 def get_labels(version: str):
     """The classes a model can answer, a name a line, in the order of its scores."""
     names = "".join(name + "\n" for name in _model(version).names)
@@ -50,6 +73,15 @@ def get_labels(version: str):
 
 
 @blueprint.get("/v1/models/<version>/model.tflite")
+@describes(
+    answers={
+        **file_answers(["application/octet-stream"]),
+        404: "model_not_found",
+        409: ("nothing_learnt", "head_not_writable", "model_not_written", "other_extractor"),
+        503: "extractor_unavailable",
+    },
+    query=[flag("quantized", "as int8, a quarter of the size")],
+)
 def get_file(version: str):
     """The extractor with this head behind it, labels inside; with ?quantized=true as int8, a quarter of the size."""
     parts, model, quantized = services(), _model(version), truth("quantized")
@@ -103,6 +135,10 @@ def _finding(finding: Dict[str, Any], names: List[str]) -> Dict[str, Any]:
 
 
 @blueprint.post("/v1/models/<version>/activate")
+@describes(
+    answers={200: ACTIVE, 404: "model_not_found", 409: "other_extractor", 503: "extractor_unavailable"},
+    body=HEAD_BODY,
+)
 def activate(version: str):
     """Let a model answer from now on."""
     parts = services()

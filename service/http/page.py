@@ -4,6 +4,9 @@ from pathlib import Path
 
 from flask import Blueprint, send_from_directory
 
+from service.http.description import describes
+from service.http.schemas import file_answers
+
 blueprint = Blueprint("page", __name__)
 
 _FOLDER = Path(__file__).resolve().parent.parent / "page"
@@ -12,6 +15,7 @@ _POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 @blueprint.get("/")
+@describes(answers=file_answers(["text/html"]))
 def index():
     """The page."""
     response = send_from_directory(str(_FOLDER), "index.html")
@@ -21,6 +25,7 @@ def index():
 
 
 @blueprint.get("/page/<any('page.js', 'page.css', 'icon.svg'):name>")
+@describes(answers=file_answers(["text/javascript", "application/javascript", "text/css", "image/svg+xml"]))
 def asset(name: str):
     """What the page needs."""
     response = send_from_directory(str(_FOLDER), name)

@@ -18,6 +18,7 @@ from service.errors import (
     ServiceError,
     StoreError,
     StoreFull,
+    TooManyFailures,
     Unavailable,
     UnsupportedBody,
 )
@@ -39,6 +40,7 @@ TITLES = {
     416: "Range not satisfiable",
     421: "Unknown host",
     422: "Invalid value",
+    429: "Too many requests",
     431: "Header too large",
     500: "Internal error",
     503: "Not available now",
@@ -58,6 +60,7 @@ _STATUSES = (
     (Refused, 400),
     (StoreFull, 507),
     (StoreError, 500),
+    (TooManyFailures, 429),
     (Unavailable, 503),
     (CameraError, 503),
 )
@@ -65,13 +68,20 @@ _STATUSES = (
 
 def problem(status: int, code: str, detail: str, errors: Optional[List[Dict[str, Any]]] = None, **headers) -> Response:
     """A problem document as a response."""
-    body = document(status, code, detail, g.get("request_id"))
+    body, kind = document(status, code, detail, g.get("request_id")), MEDIA_TYPE
     if errors:
         body["errors"] = errors
-    response = Response(json.dumps(body), status, mimetype=MEDIA_TYPE)
+    if speaks_protocol(request.path):
+        body, kind = {"error": detail, "code": code}, "application/json"
+    response = Response(json.dumps(body), status, mimetype=kind)
     for name, value in headers.items():
         response.headers[name.replace("_", "-")] = value
     return response
+
+
+def speaks_protocol(path: str) -> bool:
+    """Whether a path is one of the Open Inference Protocol, where an error is {"error": "..."}; `code` is ours."""
+    return path == "/v2" or path.startswith("/v2/")
 
 
 def document(status: int, code: str, detail: str, request_id: Optional[str] = None) -> Dict[str, Any]:

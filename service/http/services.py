@@ -10,6 +10,7 @@ from service.http.access import Access
 from service.jobs import JobQueue
 from service.learning import Answering, Teaching, Versions
 from service.live import LiveLoop, Watchers
+from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.reembedding import Reembedding
 from service.settings import Settings
@@ -34,6 +35,7 @@ class Services(NamedTuple):
     live: LiveLoop
     watchers: Watchers
     reembedding: Reembedding
+    metrics: Metrics
 
 
 def services() -> Services:

@@ -7,6 +7,7 @@ from typing import Iterator
 
 from flask import Blueprint
 
+from service.http.description import Media, describes
 from service.http.events import HEARTBEAT, block, event_response
 from service.http.services import services
 from service.live import Watchers
@@ -15,6 +16,7 @@ blueprint = Blueprint("stream", __name__)
 
 
 @blueprint.get("/v1/stream")
+@describes(answers={200: Media(None, ("text/event-stream",)), 503: "too_many_streams"})
 def stream():
     """classification, camera and model events as they happen."""
     watchers = services().watchers
