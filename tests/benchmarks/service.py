@@ -1,0 +1,331 @@
+"""The service under load, beside the same work without it, in one run on one machine.
+
+    .venv/bin/python tests/benchmarks/service.py [latency] [throughput] [uploads] [start] [stream] [memory] [--calls N]
+
+Without a word all parts run. Ratios count; the milliseconds are this machine's.
+"""
+
+import argparse
+import hashlib
+import http.client
+import io
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+
+import numpy as np  # noqa: E402
+from daemon_process import RunningDaemon  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from coral_learn import image  # noqa: E402
+from coral_learn.catalog import bundled_model  # noqa: E402
+from coral_learn.extractor import Extractor  # noqa: E402
+from coral_learn.heads import ImprintingHead  # noqa: E402
+from coral_learn.image import ImageLimits  # noqa: E402
+from coral_learn.manifest import Manifest  # noqa: E402
+from service.store import Store  # noqa: E402
+
+PARTS = ("latency", "throughput", "uploads", "start", "stream", "memory")
+CLASSES = 20
+ROUNDS = 300
+CLIENTS = 8
+LOAD_SECONDS = 8.0
+READERS = 32
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--calls", type=int, default=10000, help="classify calls of the part memory")
+    parser.add_argument("--load", nargs=3, help=argparse.SUPPRESS)
+    wanted = parser.parse_args()
+    if wanted.load:
+        load(wanted.load[0], int(wanted.load[1]), float(wanted.load[2]))
+        return
+    parts = wanted.parts or PARTS
+    for part in parts:
+        with tempfile.TemporaryDirectory() as place:
+            {
+                "latency": latency,
+                "throughput": throughput,
+                "uploads": uploads,
+                "start": start,
+                "stream": stream,
+                "memory": lambda folder: memory(folder, wanted.calls),
+            }[part](Path(place))
+
+
+def picture(seed: int) -> bytes:
+    """A 640 x 480 JPEG with structure of all sizes, as a photograph has."""
+    random_numbers = np.random.RandomState(seed)
+    layers = [random_numbers.randint(0, 256, (480 >> k, 640 >> k, 3)).astype(np.uint8) for k in range(1, 7)]
+    grown = [np.asarray(Image.fromarray(layer).resize((640, 480), Image.BICUBIC), np.float32) for layer in layers]
+    mixed = sum(weight * layer for weight, layer in zip((0.05, 0.1, 0.15, 0.2, 0.25, 0.25), grown))
+    file = io.BytesIO()
+    Image.fromarray(mixed.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def taught_daemon(folder: Path, *flags: str) -> RunningDaemon:
+    daemon = RunningDaemon(folder / "data", "--camera", "none", *flags)
+    daemon.wait_ready()
+    for number in range(CLASSES):
+        daemon.teach(f"class {number}", picture(number))
+    time.sleep(1.5)  # let it measure the model it has now
+    return daemon
+
+
+class Bare:
+    """Decode, embed and head without HTTP, in this process."""
+
+    def __init__(self, threads: int = 2):
+        self.extractor, self._lock = Extractor(threads=threads), threading.Lock()
+        info = self.extractor.info
+        self._size = info.input_width, info.input_height
+        self._head = ImprintingHead.suited(info.embedding_size, self.extractor.manifest.mean_embedding)
+        for number in range(CLASSES):
+            self._head.learn_one(self.extractor.embed(image.decode(picture(number))), number)
+
+    def answer(self, data: bytes) -> None:
+        side = image.decode_side(*self._size)
+        _, rgb = image.read_picture(data, ImageLimits(), side)
+        pixels = image.fit(rgb, *self._size)
+        with self._lock:
+            embedding = self.extractor.embed_pixels(pixels)
+        self._head.scores(embedding)
+
+
+def latency(folder: Path) -> None:
+    """One client on a kept connection, in turns with the same work in this process."""
+    daemon, bare, data = taught_daemon(folder), Bare(), picture(100)
+    connection, whole, alone = daemon.connect(), [], []
+    for _ in range(ROUNDS):
+        whole.append(timed(lambda: ask(connection, data)))
+        alone.append(timed(lambda: bare.answer(data)))
+    daemon.stop()
+    over, under = (1000 * statistics.median(times) for times in (whole, alone))
+    print(f"latency: {over:.1f} ms over HTTP, {under:.1f} ms decode, embed and head alone: {over - under:.1f} ms added")
+
+
+def throughput(folder: Path) -> None:
+    """Eight clients in another process, beside eight threads that do the same work without HTTP; in turns."""
+    daemon, bare, data = taught_daemon(folder), Bare(), picture(100)
+    served, alone, times = [], [], []
+    for _ in range(3):
+        found = run_load(daemon.url, CLIENTS, LOAD_SECONDS / 2)
+        served.append(len(found) / (LOAD_SECONDS / 2))
+        times += found
+        alone.append(threads_alone(bare, data))
+    daemon.stop()
+    times.sort()
+    median, late = times[len(times) // 2], times[int(0.99 * len(times))]
+    print(
+        f"throughput: {statistics.median(served):.0f} answers a second to {CLIENTS} clients, "
+        f"{statistics.median(alone):.0f} without HTTP: {statistics.median(served) / statistics.median(alone):.2f}; "
+        f"median {1000 * median:.1f} ms, 99th of 100 {late / median:.2f} times that"
+    )
+
+
+def threads_alone(bare: Bare, data: bytes) -> float:
+    ends, counts = time.perf_counter() + LOAD_SECONDS / 2, []
+
+    def work() -> None:
+        count = 0
+        while time.perf_counter() < ends:
+            bare.answer(data)
+            count += 1
+        counts.append(count)
+
+    run_all([threading.Thread(target=work) for _ in range(CLIENTS)])
+    return sum(counts) / (LOAD_SECONDS / 2)
+
+
+def uploads(folder: Path) -> None:
+    """An upload to the answer that knows it, beside the bare embedding, in stores of several sizes."""
+    extractor = Extractor(threads=2)
+    for size in (10, 10000, 100000):
+        data_dir = folder / str(size) / "data"
+        fill(data_dir, size)
+        daemon = RunningDaemon(data_dir, "--camera", "none")
+        daemon.wait_ready()
+        time.sleep(2.0)
+        connection, whole, bare = daemon.connect(), [], []
+        for number in range(60):
+            data = picture(1000 + number)
+            whole.append(timed(lambda data=data: ask(connection, data, "/v1/examples?class=class%201")))
+            bare.append(timed(lambda data=data: extractor.embed(image.decode(data))))
+        daemon.stop()
+        over, under = (1000 * statistics.median(times) for times in (whole, bare))
+        print(f"uploads: beside {size:6d} examples {over:.1f} ms, decoding and embedding alone {under:.1f} ms")
+
+
+def start(folder: Path) -> None:
+    """From starting the process to ready, with many examples: the first time, and after SIGKILL."""
+    data_dir = folder / "data"
+    fill(data_dir, 100000)
+    for how in ("never started before", "stopped", "killed"):
+        began = time.perf_counter()
+        daemon = RunningDaemon(data_dir, "--camera", "none")
+        daemon.wait_ready()
+        ready = time.perf_counter() - began
+        time.sleep(3.0)
+        print(f"start: 100,000 examples, {how}: ready after {ready:.2f} s, resident {resident(daemon)} MB")
+        daemon.kill() if how == "stopped" else daemon.stop()
+
+
+def stream(folder: Path) -> None:
+    """Frames classified a second with nobody watching, with many readers, and with readers that read nothing."""
+    frames = folder / "frames"
+    frames.mkdir()
+    for number in range(20):
+        (frames / f"{number}.jpg").write_bytes(picture(number))
+    daemon = taught_daemon(folder, "--camera", str(frames), "--camera-fps", "240")
+    rates = {"nobody": [], "readers": [], "stalled": []}
+    for _ in range(3):
+        rates["nobody"].append(frames_a_second(daemon))
+        for kind in ("readers", "stalled"):
+            connections = watch(daemon, kind == "readers")
+            rates[kind].append(frames_a_second(daemon))
+            for connection in connections:
+                connection.close()
+            time.sleep(4.0)
+    daemon.stop()
+    alone, read, stalled = (statistics.median(rates[kind]) for kind in ("nobody", "readers", "stalled"))
+    print(
+        f"stream: {alone:.0f} frames a second with nobody watching; with {READERS} readers {read / alone:.2f} of it, "
+        f"with {READERS} that read nothing {stalled / alone:.2f}"
+    )
+
+
+def frames_a_second(daemon: RunningDaemon, seconds: float = 3.0) -> float:
+    before = daemon.get("/v1/status").json["counts"]["frames"]
+    time.sleep(seconds)
+    return (daemon.get("/v1/status").json["counts"]["frames"] - before) / seconds
+
+
+def watch(daemon: RunningDaemon, read: bool) -> list:
+    """Connections to the stream."""
+    connections = []
+    for _ in range(READERS):
+        connection = daemon.connect()
+        connection.request("GET", "/v1/stream")
+        response = connection.getresponse()
+        connections.append(connection)
+        if read:
+            threading.Thread(target=drain, args=(response,), daemon=True).start()
+    return connections
+
+
+def drain(response: http.client.HTTPResponse) -> None:
+    try:
+        while response.read1(65536):
+            pass
+    except (OSError, ValueError, AttributeError):
+        pass
+
+
+def memory(folder: Path, calls: int) -> None:
+    """Resident memory, open files and threads after a thousand calls, and after many more with uploads and deletes."""
+    daemon, data = taught_daemon(folder), picture(100)
+    connection, rounds = daemon.connect(), random.Random(0)
+    figures = []
+    for call in range(calls):
+        ask(connection, data)
+        if call % 10 == 0:
+            taught = ask(connection, picture(2000 + rounds.randrange(50)), "/v1/examples?class=more")
+            connection.request("DELETE", f"/v1/examples/{taught['accepted'][0]['id']}?forever=true")
+            connection.getresponse().read()
+        if call in (999, calls - 1):
+            files = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+            threads = len(os.listdir(f"/proc/{daemon.process.pid}/task"))
+            figures.append((resident(daemon), files, threads))
+    daemon.stop()
+    print(f"memory: MB, open files, threads: {figures[0]} after 1,000 answers, {figures[-1]} after {calls:,}")
+
+
+# -- parts ----------------------------------------------------------------------------------------
+
+
+def fill(data_dir: Path, count: int, classes: int = 100) -> None:
+    """A data folder with made-up examples."""
+    store, numbers = Store(data_dir), np.random.RandomState(0)
+    digest, size = Manifest.of(bundled_model()).digest, 1280
+    centres = np.abs(numbers.normal(0, 0.5, (classes, size)))
+    with store.database.write() as connection:
+        ids = [store.classes.create(connection, f"class {number}") for number in range(classes)]
+        for number in range(count):
+            sha256 = hashlib.sha256(str(number).encode()).hexdigest()
+            embedding = centres[number % classes] + np.abs(numbers.normal(0, 0.4, size))
+            example = hashlib.md5(str(number).encode()).hexdigest()
+            connection.execute(
+                "INSERT INTO examples (id, class_id, sha256, format, width, height, bytes, source, created) "
+                "VALUES (?, ?, ?, 'JPEG', 300, 300, 100, 'upload', 0)",
+                (example, ids[number % classes], sha256),
+            )
+            blob = embedding.astype(np.float32).tobytes()
+            connection.execute("INSERT INTO embeddings VALUES (?, ?, ?)", (sha256, digest, blob))
+            path = store.images.path(sha256)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x" * 100)
+    store.close()
+
+
+def ask(connection: http.client.HTTPConnection, data: bytes, path: str = "/v1/classify"):
+    connection.request("POST", path, data, {"Content-Type": "image/jpeg"})
+    response = connection.getresponse()
+    body = response.read()
+    assert response.status < 300, body
+    return json.loads(body)
+
+
+def run_load(url: str, clients: int, seconds: float) -> list:
+    """Seconds of each answer to some clients, in a process of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--load", url, str(clients), str(seconds)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode())
+
+
+def load(url: str, clients: int, seconds: float) -> None:
+    address, data, times = urlsplit(url), picture(100), []
+    ends = time.perf_counter() + seconds
+
+    def work() -> None:
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+        while time.perf_counter() < ends:
+            times.append(timed(lambda: ask(connection, data)))
+
+    run_all([threading.Thread(target=work) for _ in range(clients)])
+    print(json.dumps(times))
+
+
+def run_all(threads: list) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def timed(action) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def resident(daemon: RunningDaemon) -> int:
+    """Resident memory of the daemon's process, in MB."""
+    lines = Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS"))
+
+
+if __name__ == "__main__":
+    main()
