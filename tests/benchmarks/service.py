@@ -111,8 +111,8 @@ def latency(folder: Path) -> None:
     daemon, bare, data = taught_daemon(folder), Bare(), picture(100)
     connection, whole, alone = daemon.connect(), [], []
     for _ in range(ROUNDS):
-        whole.append(timed(lambda: ask(connection, data)))
-        alone.append(timed(lambda: bare.answer(data)))
+        whole.append(timed(ask, connection, data))
+        alone.append(timed(bare.answer, data))
     daemon.stop()
     over, under = (1000 * statistics.median(times) for times in (whole, alone))
     print(f"latency: {over:.1f} ms over HTTP, {under:.1f} ms decode, embed and head alone: {over - under:.1f} ms added")
@@ -163,8 +163,8 @@ def uploads(folder: Path) -> None:
         connection, whole, bare = daemon.connect(), [], []
         for number in range(60):
             data = picture(1000 + number)
-            whole.append(timed(lambda data=data: ask(connection, data, "/v1/examples?class=class%201")))
-            bare.append(timed(lambda data=data: extractor.embed(image.decode(data))))
+            whole.append(timed(ask, connection, data, "/v1/examples?class=class%201"))
+            bare.append(timed(lambda data: extractor.embed(image.decode(data)), data))
         daemon.stop()
         over, under = (1000 * statistics.median(times) for times in (whole, bare))
         print(f"uploads: beside {size:6d} examples {over:.1f} ms, decoding and embedding alone {under:.1f} ms")
@@ -302,7 +302,7 @@ def load(url: str, clients: int, seconds: float) -> None:
     def work() -> None:
         connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
         while time.perf_counter() < ends:
-            times.append(timed(lambda: ask(connection, data)))
+            times.append(timed(ask, connection, data))
 
     run_all([threading.Thread(target=work) for _ in range(clients)])
     print(json.dumps(times))
@@ -315,9 +315,9 @@ def run_all(threads: list) -> None:
         thread.join()
 
 
-def timed(action) -> float:
+def timed(action, *arguments) -> float:
     began = time.perf_counter()
-    action()
+    action(*arguments)
     return time.perf_counter() - began
 
 

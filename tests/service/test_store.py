@@ -84,7 +84,7 @@ def test_embeddings_are_read_in_batches(store):
 
 
 def test_a_picture_goes_with_its_last_example(store):
-    """The trash keeps a picture and its embedding until the next step; then they go, unless another example has them."""
+    """The trash keeps a picture and its embedding until the next step; then they go, unless something uses them."""
     first, second = add(store, "a", 1), add(store, "b", 1)
     sha256, unused = picture(1).sha256, []
     for example in (first, second, None):
