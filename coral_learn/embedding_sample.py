@@ -50,5 +50,3 @@ def sample_model(path, pictures: Iterable[np.ndarray]) -> EmbeddingSample:
         return sample_embeddings(extractor, pictures)
     finally:
         extractor.close()
-
-

@@ -55,7 +55,7 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
     metrics = Metrics()
     answering = Answering(settings.head)
     versions = Versions(store, answering, settings.head, settings.keep_classes)
-    teaching = Teaching(store, answering, versions.rebuild)
+    teaching = Teaching(store, answering, versions)
     extraction = ExtractorSupervisor(
         chosen_model(store, settings.model),
         settings.device,

@@ -39,6 +39,7 @@ class PictureReader:
     def __init__(self, limits: ImageLimits, places: int, metrics: Metrics):
         self._limits, self._metrics = limits, metrics
         self._places = threading.BoundedSemaphore(places)
+        image.decode(image.to_png(np.zeros((16, 16, 3), np.uint8)))  # so that the decoders are loaded by now
 
     def read(self, data: bytes, extractor: ExtractorInfo) -> Picture:
         """Decode and prepare a picture for this extractor. Raises `coral_learn.errors.ImageError`."""

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 STARTING, READY, LOST = "starting", "ready", "lost"
 LOAD_TIMEOUT = 120.0  # seconds; a USB stick takes up to a minute
 PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before each new start, the last for all further
-QUEUE_LENGTH = 32
+QUEUE_LENGTH = 16  # fewer than the server has threads: who waits here must leave some for others
 TRIES = 2  # a picture on which two processes ended is refused
 _TARGET = "service.extraction.child:run"
 

@@ -65,7 +65,7 @@ def add_examples():
         return _nothing_accepted(rejected)
     parts, new = services(), [_to_store(picture) for picture in pictures]
     doubts = [_doubts(name, one) for one in new]
-    before = _accuracy()
+    measure, before = truth("measure"), _accuracy()
     taught = parts.teaching.add_examples(name, new, [picture.data for picture in pictures], _origin())
     parts.live.tell_model()
     accepted = [
@@ -85,7 +85,7 @@ def add_examples():
         "rejected": rejected,
         "class_examples": parts.store.classes.get(name).examples,
         "model": parts.answering.model,
-        "accuracy": {"before": before, "after": _measured()},
+        "accuracy": {"before": before, "after": _measured(measure)},
         "step": taught.step,
     }
     return jsonify(body), 201
@@ -101,16 +101,12 @@ def add_examples():
     ],
 )
 def list_examples():
-    """The examples, oldest first, of one class or of all, or those with a client's own id."""
+    """The examples, oldest first: all, those of one class, those with a client's own id."""
     page, size = paging()
     name, client_id = request.args.get("class"), request.args.get("client_id")
-    if client_id is not None:
-        found = services().store.examples.by_client_id(client_id)
-        items = [_as_dict(one) for one in found[page * size : (page + 1) * size]]
-        return jsonify(items=items, page=page, size=size, total=len(found))
     if name is not None:
         services().store.classes.get(name)
-    found, total = services().store.examples.page(name, page, size)
+    found, total = services().store.examples.page(name, page, size, client_id)
     return jsonify(items=[_as_dict(one) for one in found], page=page, size=size, total=total)
 
 
@@ -231,10 +227,10 @@ def _accuracy() -> Optional[float]:
     return report["left_out"]["accuracy"] if report is not None else None
 
 
-def _measured() -> Optional[float]:
+def _measured(asked: bool) -> Optional[float]:
     """The same by now: measured at once when asked for, or where that takes no time worth mentioning."""
     parts = services()
-    if not truth("measure") and parts.store.examples.count() > _QUICKLY_MEASURED:
+    if not asked and parts.store.examples.count() > _QUICKLY_MEASURED:
         return None
     parts.calibrating.measure()
     return _accuracy()

@@ -33,6 +33,8 @@ def undo():
     if not isinstance(body, dict) or set(body) - {"step"} or not (step is None or type(step) is int):
         raise Invalid('the body is empty or a JSON object with one field: {"step": NUMBER}', "step", "body_invalid")
     undone = parts.teaching.undo(step)
+    if parts.answering.extractor is not None:
+        parts.reembedding.start()  # what is back may be of the time of another extractor
     parts.live.tell_model()
     return jsonify(undone=_as_dict(undone), model=parts.answering.model)
 

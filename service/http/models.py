@@ -109,7 +109,8 @@ def _model(version: str) -> _Model:
     if not head.classes:
         raise Conflict("this model has learnt nothing yet: teach a class first", "nothing_learnt")
     names = [answering.class_name(number) for number in head.classes]
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+    facts = [*names, str(head.calibration), str(getattr(head, "kept_lead", ""))]
+    digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
     return _Model(f"{name}-{digest}", head, names)
 
 

@@ -27,7 +27,7 @@ from service.http.tls import TlsListener
 
 log = logging.getLogger(__name__)
 
-_WORKERS = 12  # threads besides those for streams
+_WORKERS = 24  # threads besides those for streams
 _MEGABYTE = 1024 * 1024
 _USER_TIMEOUT_MS = 10000
 # Before 3.0.1 looking ahead can be used to smuggle requests (GHSA-9298-4cf8-g4wj).

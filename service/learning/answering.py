@@ -20,6 +20,7 @@ from service.errors import ExtractorUnavailable
 from service.store.models import StoredModel
 
 LIVE = "live"
+REVISION = "live_revision"  # the note that holds it
 
 Lesson = Tuple[np.ndarray, int]  # an embedding, (D,) float32, and the number of its class
 
@@ -188,24 +189,23 @@ class Answering:
                     version.head.remove(number)
             self._version = version
 
-    def name_classes(self, names: Dict[int, str]) -> None:
-        """Take over the names of the taught classes; those that aren't in it any more are gone."""
+    def change(self, names: Dict[int, str], forget: Sequence[Lesson], learn: Sequence[Lesson], revision: int) -> None:
+        """Take over the names of the taught classes, and let the live model forget examples, then learn others.
+
+        All of it between two answers. Raises `HeadError` where the model and the store don't agree.
+        """
         with self._lock:
             kept = {number: name for number, name in self._names.items() if number < 0}
             for number in set(self._names) - set(kept) - set(names):
                 if self._version is not None and number in self._version.head.classes:
                     self._version.head.remove(number)
-            self._names = {**kept, **names}
-
-    def learn(self, forget: Sequence[Lesson], learn: Sequence[Lesson], revision: int) -> None:
-        """Let the live model forget examples, then learn others; each class's together."""
-        with self._lock:
-            self._revision = revision
+            self._names, self._revision = {**kept, **names}, revision
             for class_id, embeddings in _by_class(forget).items():
                 self._live.forget_many(np.stack(embeddings), class_id)
             for class_id, embeddings in _by_class(learn).items():
                 self._live.learn_many(np.stack(embeddings), [class_id] * len(embeddings))
-        self.changed.set()
+        if forget or learn:
+            self.changed.set()
 
     def copy_live(self) -> LiveCopy:
         """The live model as it is now, to be measured without holding up answers or lessons."""

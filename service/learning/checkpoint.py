@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import platform
-import zipfile
 from pathlib import Path
 from typing import Dict, NamedTuple, Optional
 
@@ -15,6 +14,7 @@ from coral_learn.heads import IncrementalHead
 from coral_learn.heads.base import load_head
 from service.errors import StoreError
 from service.store.files import publish_file
+from service.store.models import DAMAGED
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Checkpoint:
     def load(self, key: Dict[str, str]) -> Optional[Saved]:
         """What was saved with this key, or None."""
         try:
-            with np.load(str(self._path), allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(self._path.read_bytes()), allow_pickle=False) as arrays:
                 if str(arrays["key"]) != _text(key):
                     return None
                 state = {name[5:]: arrays[name] for name in arrays.files if name.startswith("head_")}
@@ -64,7 +64,7 @@ class Checkpoint:
                 return Saved(load_head(state), taught)
         except FileNotFoundError:
             return None
-        except (OSError, EOFError, ValueError, KeyError, HeadStateError, zipfile.BadZipFile) as error:
+        except (*DAMAGED, HeadStateError) as error:
             log.warning("the saved live model can't be read and is built anew: %s", error)
             return None
 

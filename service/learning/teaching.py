@@ -2,21 +2,20 @@
 
 import logging
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
 
 import numpy as np
 
 from coral_learn.errors import HeadError
-from service.errors import Conflict
-from service.learning.answering import Answering, Lesson, ListedClass
+from service.errors import Conflict, StoreError
+from service.learning.answering import REVISION, Answering, Lesson, ListedClass
+from service.learning.versions import Versions
 from service.store import Store
 from service.store.classes import StoredClass
 from service.store.examples import NewPicture, Origin, StoredExample
 from service.store.journal import StoredStep
 
 log = logging.getLogger(__name__)
-
-REVISION = "live_revision"
 
 # What the journal calls them.
 ADD_CLASS, RENAME_CLASS, MERGE_CLASSES, DELETE_CLASS = "add_class", "rename_class", "merge_classes", "delete_class"
@@ -61,11 +60,8 @@ class Step:
         self.details: Dict[str, Any] = {}
         self.forget: List[Lesson] = []
         self.learn: List[Lesson] = []
-
-    @property
-    def changes_model(self) -> bool:
-        """Whether the live model has something to learn or to forget."""
-        return bool(self.forget or self.learn)
+        self.changes_examples = False
+        self.brings_classes_back = False
 
     @property
     def number(self) -> int:
@@ -94,13 +90,11 @@ class Step:
 class Teaching:
     """Classes and examples. Each method returns when its change is on the disk and in the live model.
 
-    rebuild : builds the live model anew from the store
-
     All or nothing. Methods raise `StoreError`, and `NotFound`, `Conflict` where they say so.
     """
 
-    def __init__(self, store: Store, answering: Answering, rebuild: Callable[[], None]):
-        self._store, self._answering, self._rebuild = store, answering, rebuild
+    def __init__(self, store: Store, answering: Answering, versions: Versions):
+        self._store, self._answering, self._versions = store, answering, versions
         self._inverses = {
             ADD_CLASS: self._undo_add_class,
             RENAME_CLASS: self._undo_rename_class,
@@ -110,7 +104,7 @@ class Teaching:
             MOVE_EXAMPLE: self._undo_move_example,
             DELETE_EXAMPLE: self._undo_delete_example,
         }
-        answering.name_classes(store.classes.names())
+        answering.change(store.classes.names(), [], [], int(store.note(REVISION) or 0))
 
     # -- classes ----------------------------------------------------------------------------
 
@@ -151,6 +145,7 @@ class Teaching:
                 embedding = self._embedding(example.sha256)
                 if embedding is not None:
                     step.forget.append((embedding, source.id))
+                step.changes_examples = True
                 if self._store.examples.move(step.connection, example.id, target.id):
                     moved.append(example.id)
                     if embedding is not None:
@@ -196,6 +191,7 @@ class Teaching:
                 example, new = self._store.examples.add(step.connection, class_id, picture, origin)
                 added.append(Added(example, new))
                 if new:
+                    step.changes_examples = True
                     step.learn.append((embeddings[picture.sha256], class_id))
             new_ones = [one.example for one in added if one.new]
             if new_ones or made:
@@ -229,6 +225,7 @@ class Teaching:
         with self._step("") as step:  # no step of the user's: nothing asks for its number
             step.learn += [(embedding, number) for number in self._overdue(sha256)]
             if step.learn:
+                step.changes_examples = True
                 self._store.examples.save_embedding(step.connection, sha256, extractor.digest, embedding)
 
     # -- going back -------------------------------------------------------------------------
@@ -263,12 +260,14 @@ class Teaching:
 
     def _undo_merge_classes(self, step: Step, last: StoredStep) -> None:
         number = last.details["number"]
+        step.brings_classes_back = True
         self._store.classes.restore(step.connection, number, last.details["name"])
         for example_id in last.details["moved"]:
             self._move(step, self._store.examples.get(example_id), number, last.details["name"])
         self._put_back(step, last)
 
     def _undo_delete_class(self, step: Step, last: StoredStep) -> None:
+        step.brings_classes_back = True
         self._store.classes.restore(step.connection, last.details["number"], last.details["name"])
         self._put_back(step, last)
 
@@ -301,26 +300,35 @@ class Teaching:
                 unused = step.close()
                 if for_good:
                     unused += self._store.journal.empty(connection, before=step.number + 1)
-                revision = self._answering.revision + 1
-                if step.changes_model:
-                    self._store.set_note(connection, REVISION, str(revision))
-            self._answering.name_classes(self._store.classes.names())
-            if step.changes_model:
-                self._learn(step, revision)
-            for sha256 in unused:
-                self._store.images.remove(sha256)
+                revision = int(self._store.note(REVISION) or 0) + step.changes_examples
+                self._store.set_note(connection, REVISION, str(revision))
+                # Whatever has to be read is read before the end: what is committed must be said to be so.
+                names = self._store.classes.names(connection)
+            self._follow(step, names, revision)
+            self._remove_pictures(unused)
 
-    def _learn(self, step: Step, revision: int) -> None:
+    def _follow(self, step: Step, names: Dict[int, str], revision: int) -> None:
+        """Do in memory what is done on the disk."""
         try:
-            self._answering.learn(step.forget, step.learn, revision)
-        except HeadError:
-            log.exception("the live model does not fit what is stored; it is built anew")
-            self._rebuild()
+            self._answering.change(names, step.forget, step.learn, revision)
+            if step.brings_classes_back:
+                self._versions.load_again()
+        except (HeadError, StoreError):
+            log.exception("the model does not fit what is stored; it is built anew")
+            self._versions.rebuild()
+
+    def _remove_pictures(self, unused: List[str]) -> None:
+        for sha256 in unused:
+            try:
+                self._store.images.remove(sha256)
+            except StoreError as error:  # the change is made all the same; the next start removes what nothing uses
+                log.error("the picture %s is still on the disk: %s", sha256[:12], error)
 
     def _discard(self, step: Step, example: StoredExample) -> None:
         embedding = self._embedding(example.sha256)
         if embedding is not None:
             step.forget.append((embedding, example.class_id))
+        step.changes_examples = True
         self._store.journal.discard(step.connection, step.number, example.id)
 
     def _move(self, step: Step, example: StoredExample, class_id: int, name: str) -> None:
@@ -330,8 +338,10 @@ class Teaching:
         if embedding is not None:
             step.forget.append((embedding, example.class_id))
             step.learn.append((embedding, class_id))
+        step.changes_examples = True
 
     def _put_back(self, step: Step, last: StoredStep) -> None:
+        step.changes_examples = True
         for sha256, class_id in self._store.journal.discarded(last.id):
             embedding = self._embedding(sha256)
             if embedding is not None:

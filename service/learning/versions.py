@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import threading
 from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional
@@ -13,9 +14,8 @@ from coral_learn.heads import Head, ImprintingHead, IncrementalHead, LinearDiscr
 from coral_learn.manifest import Manifest
 from coral_learn.training import INCREMENTAL
 from service.errors import Conflict, Refused, SettingsError, StoreError
-from service.learning.answering import LIVE, Answering, Version
+from service.learning.answering import LIVE, REVISION, Answering, Version
 from service.learning.checkpoint import Checkpoint, Saved
-from service.learning.teaching import REVISION
 from service.store import Store
 from service.store.examples import Learnt
 from service.store.jobs import StoredJob
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _LESSONS_AT_ONCE = 1000
 _ACTIVE, _LIVE_HEAD = "active_model", "live_head"
+_NEVER = -1
 
 
 def can_keep(kind: str) -> bool:
@@ -44,7 +45,9 @@ class Versions:
         self._store, self._answering, self._default_head = store, answering, head
         self.keeps_classes = keeps_classes
         self._checkpoint = Checkpoint(store.folder)
-        self._saved_revision = 0
+        self._saved_revision = _NEVER
+        self._saving = threading.Lock()
+        self._built = 0  # how often a live model was built; what is saved must be of the last
 
     # -- the live model ---------------------------------------------------------------------
 
@@ -70,11 +73,21 @@ class Versions:
     def rebuild(self) -> None:
         """Build the live model anew from every stored example."""
         with self._store.changing:
-            answering, version = self._answering, self._answering.version
-            self._checkpoint.remove()
-            kind, revision = answering.live_facts["head"], answering.revision + 1
+            answering = self._answering
+            with self._saving:
+                self._checkpoint.remove()
+            revision = int(self._store.note(REVISION) or 0) + 1
+            with self._store.database.write() as connection:
+                self._store.set_note(connection, REVISION, str(revision))
+            kind = answering.live_facts["head"]
             self._answer_live(kind, answering.must_have_extractor(), answering.manifest, revision)
-            answering.take_version(version)
+            self._restore_version()
+
+    def load_again(self) -> None:
+        """Read the version that answers from the disk again: classes it had to drop may be back."""
+        with self._store.changing:
+            if self._answering.version is not None:
+                self._restore_version()
 
     def save_live(self, always: bool = False) -> None:
         """Write the live model down, so that the next start is fast; unless hardly anything is new."""
@@ -87,8 +100,11 @@ class Versions:
                 return
             taught = self._store.examples.taught(self._answering.extractor.digest)
             key = self._key(live.copy.kind, self._answering.extractor, self._answering.manifest)
-        self._checkpoint.save(key, Saved(live.copy, taught))
-        self._saved_revision = live.revision
+            built = self._built
+        with self._saving:
+            if built == self._built:
+                self._checkpoint.save(key, Saved(live.copy, taught))
+                self._saved_revision = live.revision
 
     def _answer_live(self, kind: str, info: ExtractorInfo, manifest: Manifest, revision: int) -> None:
         saved = self._checkpoint.load(self._key(kind, info, manifest))
@@ -98,8 +114,10 @@ class Versions:
             if self.keeps_classes:
                 _keep_pretrained(head, manifest)
             self._teach(head, self._store.examples.learnt(info.digest))
+            self._saved_revision = _NEVER
         else:
             self._saved_revision = revision
+        self._built += 1
         pretrained = manifest.pretrained().names if self.keeps_classes else []
         self._answering.take_live(head, revision, info, manifest, pretrained)
         log.info("live model ready: %d classes, revision %d", len(head.classes), revision)

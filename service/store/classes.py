@@ -51,10 +51,13 @@ class Classes:
         with self._database.read() as connection:
             return [StoredClass(*row) for row in connection.execute(_SELECT.format(""))]
 
-    def names(self) -> Dict[int, str]:
-        """The name of every class by its number."""
-        with self._database.read() as connection:
-            return dict(tuple(row) for row in connection.execute("SELECT id, name FROM classes"))
+    def names(self, connection: Optional[sqlite3.Connection] = None) -> Dict[int, str]:
+        """The name of every class by its number; within an open transaction where its connection is given."""
+        query = "SELECT id, name FROM classes"
+        if connection is not None:
+            return dict(tuple(row) for row in connection.execute(query))
+        with self._database.read() as reader:
+            return dict(tuple(row) for row in reader.execute(query))
 
     def find(self, name: str) -> Optional[StoredClass]:
         """The class of this name, or None."""

@@ -80,9 +80,14 @@ class Examples:
     def __init__(self, database: Database):
         self._database = database
 
-    def page(self, class_name: Optional[str], page: int, size: int) -> Tuple[List[StoredExample], int]:
-        """One page of the examples, oldest first, of one class or of all; and how many there are."""
-        where, values = ("WHERE c.name = ? ", (class_name,)) if class_name is not None else ("", ())
+    def page(
+        self, class_name: Optional[str], page: int, size: int, client_id: Optional[str] = None
+    ) -> Tuple[List[StoredExample], int]:
+        """One page of the examples, oldest first, and how many there are: all, of a class, with a client's own name."""
+        wanted = {"c.name": class_name, "e.client_id": client_id}
+        values = tuple(value for value in wanted.values() if value is not None)
+        terms = [f"{column} = ?" for column, value in wanted.items() if value is not None]
+        where = f"WHERE {' AND '.join(terms)} " if terms else ""
         with self._database.read() as connection:
             total = connection.execute(
                 "SELECT COUNT(*) FROM examples e JOIN classes c ON c.id = e.class_id " + where, values
@@ -216,8 +221,3 @@ class Examples:
                 (extractor,),
             )
             return dict(tuple(row) for row in rows)
-
-    def by_client_id(self, client_id: str) -> List[StoredExample]:
-        """Every example with a client's own name."""
-        with self._database.read() as connection:
-            return [StoredExample(*row) for row in connection.execute(_SELECT + "WHERE e.client_id = ?", (client_id,))]

@@ -19,16 +19,24 @@ class ImageFiles:
     def __init__(self, folder: Path):
         self._folder = folder
         make_folder(folder)
+        # All at once, so that storing a picture makes no folder, whose own name would have to be synced.
+        for number in range(256):
+            make_folder(folder / f"{number:02x}")
+        with translated(folder):
+            sync_folder(folder)
 
     def path(self, sha256: str) -> Path:
         """Where this picture is or would be."""
         return self._folder / sha256[:2] / sha256
 
     def save(self, sha256: str, data: bytes) -> None:
-        """Store a picture; nothing to do where it is stored already."""
+        """Store a picture. Where it is stored already its name is synced: that may be what failed the last time."""
         target = self.path(sha256)
         if not target.exists():
             publish_file(target, data)
+            return
+        with translated(target):
+            sync_folder(target.parent)
 
     def read(self, sha256: str) -> bytes:
         """The stored bytes. Raises `NotFound` when the picture is gone, `StoreError` when it can't be read."""

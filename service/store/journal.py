@@ -60,7 +60,8 @@ class Journal:
     def discard(self, connection: sqlite3.Connection, step: int, example: str) -> None:
         """Move an example's row into the trash of a step."""
         connection.execute(
-            f"INSERT INTO trash (step, {_COLUMNS}) SELECT ?, {_COLUMNS} FROM examples WHERE id = ?", (step, example)
+            f"INSERT INTO trash (step, place, {_COLUMNS}) SELECT ?, rowid, {_COLUMNS} FROM examples WHERE id = ?",
+            (step, example),
         )
         connection.execute("DELETE FROM examples WHERE id = ?", (example,))
 
@@ -71,9 +72,9 @@ class Journal:
             return [tuple(row) for row in rows]
 
     def restore(self, connection: sqlite3.Connection, step: int) -> None:
-        """Put back every example that a step removed."""
+        """Put back every example that a step removed, into its old place among the others."""
         connection.execute(
-            f"INSERT INTO examples ({_COLUMNS}) SELECT {_COLUMNS} FROM trash WHERE step = ? ORDER BY rowid", (step,)
+            f"INSERT INTO examples (rowid, {_COLUMNS}) SELECT place, {_COLUMNS} FROM trash WHERE step = ?", (step,)
         )
         connection.execute("DELETE FROM trash WHERE step = ?", (step,))
 

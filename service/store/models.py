@@ -8,6 +8,7 @@ import json
 import sqlite3
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -21,6 +22,20 @@ from service.store.files import make_folder, publish_file, publish_folder, remov
 
 HEAD_FILE, REPORT_FILE, EXAMPLES_FILE = "head.npz", "report.json", "examples.json"
 _UNFINISHED = "unfinished-"
+
+
+# What numpy and zipfile raise for a damaged file of arrays.
+DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class StoredModel(NamedTuple):
@@ -127,7 +142,7 @@ def read_head(folder: Path) -> Head:
         data = io.BytesIO((folder / HEAD_FILE).read_bytes())
         with np.load(data, allow_pickle=False) as arrays:
             return load_head({name: arrays[name] for name in arrays.files})
-    except (OSError, EOFError, ValueError, KeyError, HeadStateError, zipfile.BadZipFile) as error:
+    except (*DAMAGED, HeadStateError) as error:
         raise StoreError(f"the model in {folder.name} can't be read: {error}") from error
 
 

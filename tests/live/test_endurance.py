@@ -1,4 +1,7 @@
-"""Long runs: kills and power cuts under load, and the clients' own books afterwards."""
+"""Long runs: kills and power cuts under load, and the clients' own books afterwards.
+
+CORAL_LEARN_LONG=1 makes them many times as long: pytest -m slow tests/live/test_endurance.py
+"""
 
 import fcntl
 import os
@@ -7,20 +10,23 @@ import shutil
 import struct
 import subprocess
 import threading
+import time
 
 import pytest
-from client_books import Books, check_books, let_work
+from client_books import LONG, Load, Teacher, Trainer, check_books, check_start_changes_nothing
 
-CLIENTS, KILLS, POWER_CUTS = 3, 25, 10
+CLIENTS = 3
+KILLS, POWER_CUTS = (200, 100) if LONG else (25, 10)
+HOURS = 3600.0
 # Shut a file system down without writing its log: what was not synced is gone (linux/fs.h, ext4).
 FS_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pictures(make_picture, encode):
-    """200 pictures for each client."""
+    """60 pictures for each client."""
     return [
-        [encode(make_picture((60 * client, 90, 30), 1000 * client + number), "PNG") for number in range(200)]
+        [encode(make_picture((60 * client, 90, 30), 1000 * client + number), "PNG") for number in range(60)]
         for client in range(CLIENTS)
     ]
 
@@ -44,42 +50,76 @@ def disk(tmp_path):
         fcntl.ioctl(handle, FS_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
         os.close(handle)
         then()
-        subprocess.run(["umount", str(folder)], check=True)
+        unmount(folder)
         subprocess.run(mount, check=True)
 
     yield folder, cut
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.mark.slow
-def test_books_agree_after_many_kills(tiny_daemon, pictures):
-    """25 times killed with -9 at a random moment: every acknowledged upload is there, no deleted one is."""
-    books, dice = [Books() for _ in range(CLIENTS)], random.Random(7)
-    for kill in range(KILLS):
-        clients = let_work(tiny_daemon, books, 100 * kill, pictures)
-        threading.Event().wait(dice.uniform(0.05, 0.8))
-        tiny_daemon.kill()
-        for client in clients:
-            client.join(60)
-        tiny_daemon.start()
-        tiny_daemon.wait_ready()
-        check_books(tiny_daemon, books)
+def unmount(folder) -> None:
+    """Unmount once nobody uses it: children of a killed daemon end a moment after it."""
+    for _ in range(200):
+        if subprocess.run(["umount", str(folder)], check=False, stderr=subprocess.DEVNULL).returncode == 0:
+            return
+        threading.Event().wait(0.05)
+    subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.slow
-def test_books_agree_after_power_cuts(start_daemon, disk, tiny_model, pictures):
-    """10 times the power of the disk is cut at a random moment: what was acknowledged is there after the next start."""
-    folder, cut = disk
-    books, dice = [Books() for _ in range(CLIENTS)], random.Random(11)
-    daemon = start_daemon("--model", str(tiny_model), data_dir=folder / "data")
-    for power_cut in range(POWER_CUTS):
-        clients = let_work(daemon, books, 100 * power_cut, pictures)
-        threading.Event().wait(dice.uniform(0.2, 1.2))
-        cut(daemon.kill)
-        for client in clients:
-            client.join(60)
+def restart(daemon) -> None:
+    """Kill it and start it again."""
+    daemon.kill()
+    daemon.start()
+    daemon.wait_ready()
+
+
+def endure(daemon, pictures, rounds, longest, end, seed) -> int:
+    """Let clients work, `end` the daemon, start it, check the books, and so on.
+
+    Returns how many answers were 500 or 507, and prints what was done.
+    """
+    teachers, trainer = [Teacher(number, own) for number, own in enumerate(pictures)], Trainer()
+    clients, dice, started = [*teachers, trainer], random.Random(seed), time.monotonic()
+    for number in range(rounds):
+        load = Load(daemon, clients, 100 * seed + 1000 * number)
+        # Now and then long enough for training to be done.
+        threading.Event().wait(dice.uniform(0.05, longest) if number % 4 else 2 * longest)
+        end()
+        load.rest()
         daemon.start()
         daemon.wait_ready()
-        check_books(daemon, books)
-    assert any(book.stored for book in books)
+        check_books(daemon, teachers, trainer, pictures[0][0])
+    load = Load(daemon, clients, 7)
+    threading.Event().wait(longest)
+    load.rest()
+    check_books(daemon, teachers, trainer, pictures[0][0])
+    check_start_changes_nothing(daemon, [own[0] for own in pictures], lambda: restart(daemon))
+    changes, failed = sum(client.changes for client in clients), sum(client.failed for client in clients)
+    assert changes >= rounds
+    seconds = time.monotonic() - started
+    done = f"{rounds} ends, {changes} acknowledged changes, {trainer.trained} of them versions that were trained"
+    print(f"{done}, {failed} answers 500 or 507, {seconds:.0f} s")
+    return failed
+
+
+def test_books_agree_after_a_kill(tiny_daemon, pictures):
+    """Killed with -9 in the middle of all kinds of changes: what was acknowledged is there, as it was."""
+    assert endure(tiny_daemon, pictures, 1, 0.3, tiny_daemon.kill, 3) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(HOURS)
+def test_books_agree_after_many_kills(tiny_daemon, pictures):
+    """Killed with -9 at random moments, 25 or 200 times: every acknowledged change is there, and nothing else."""
+    assert endure(tiny_daemon, pictures, KILLS, 1.5, tiny_daemon.kill, 7) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(HOURS)
+def test_books_agree_after_power_cuts(start_daemon, disk, tiny_model, pictures):
+    """The disk's power cut at random moments, 10 or 100 times: every acknowledged change is there, nothing else."""
+    folder, cut = disk
+    daemon = start_daemon("--model", str(tiny_model), data_dir=folder / "data")
+    # A client that is answered 500 because its disk is gone can't know what was made of its change, and stops.
+    assert endure(daemon, pictures, POWER_CUTS, 1.5, lambda: cut(daemon.kill), 11) <= POWER_CUTS * (CLIENTS + 1)
     daemon.stop()

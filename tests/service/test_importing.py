@@ -61,7 +61,7 @@ def start_queue(store, extractor, tiny_model):
     def start():
         answering = Answering("imprinting")
         versions = Versions(store, answering, "imprinting", False)
-        teaching = Teaching(store, answering, versions.rebuild)
+        teaching = Teaching(store, answering, versions)
         versions.adopt(INFO, tiny_model)
         metrics, limits = Metrics(), ImageLimits()
         pictures = PictureReader(limits, 2, metrics)

@@ -46,7 +46,7 @@ def start_learner(store, tiny_model):
     def start():
         answering = Answering("imprinting")
         versions = Versions(store, answering, "imprinting", False)
-        learner = Learner(answering, Teaching(store, answering, versions.rebuild), versions)
+        learner = Learner(answering, Teaching(store, answering, versions), versions)
         versions.adopt(INFO, tiny_model)
         return learner
 

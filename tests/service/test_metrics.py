@@ -45,7 +45,7 @@ class Parts:
         self.extraction = ExtractorSupervisor("", "cpu", 1, 1.0)
         self.answering, self.watchers = Answering("imprinting"), Watchers(3)
         versions = Versions(self.store, self.answering, "imprinting", False)
-        self.teaching = Teaching(self.store, self.answering, versions.rebuild)
+        self.teaching = Teaching(self.store, self.answering, versions)
         self.jobs = JobQueue(self.store, self.answering, versions, self.metrics)
         self.live = LiveLoop(Camera(None, 0), self.extraction, self.answering, self.watchers, self.metrics)
         watched = self.store, self.extraction, self.answering, self.jobs, self.live, self.watchers
