@@ -78,7 +78,8 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
     importing = Importing(store, extraction, pictures, answering, teaching, limits, most_unpacked, live.tell_model)
     workers = {IMPORT: importing.run, EXCHANGE: Exchange(store, extraction, pictures, settings.model).run}
     jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers)
-    metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, Temperature()))
+    temperature = Temperature()
+    metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature))
     return Services(
         settings=settings,
         access=Access(settings.host, settings.allowed_hosts, tokens, Sessions(store.folder, tokens)),
@@ -95,6 +96,7 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
         watchers=watchers,
         reembedding=reembedding,
         metrics=metrics,
+        temperature=temperature,
     )
 
 

@@ -55,6 +55,7 @@ def status():
             "waiting": parts.extraction.waiting,
         },
         camera=dict(parts.live.camera._asdict()),
+        temperature=parts.temperature.read(),
     )
 
 

@@ -215,6 +215,11 @@ COMPONENTS: Dict[str, Schema] = {
         ),
         model=also("ModelTag", unseen=ref("Unseen")),
         counts=record(classes=COUNT, examples=COUNT, watching=COUNT, frames=COUNT, waiting=COUNT),
+        temperature={
+            "type": "object",
+            "description": "degrees Celsius by sensor, of those there are",
+            "additionalProperties": {"type": "number"},
+        },
         camera=record(
             state={"type": "string", "enum": [NONE, STARTING, ONLINE, LOST]}, reason=TEXT, source=or_null(TEXT)
         ),

@@ -15,6 +15,7 @@ from service.pictures import PictureReader
 from service.reembedding import Reembedding
 from service.settings import Settings
 from service.store import Store
+from service.temperature import Temperature
 from service.writing import ModelWriter
 
 
@@ -36,6 +37,7 @@ class Services(NamedTuple):
     watchers: Watchers
     reembedding: Reembedding
     metrics: Metrics
+    temperature: Temperature
 
 
 def services() -> Services:

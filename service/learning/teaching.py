@@ -341,8 +341,8 @@ class Teaching:
         step.changes_examples = True
 
     def _put_back(self, step: Step, last: StoredStep) -> None:
-        step.changes_examples = True
         for sha256, class_id in self._store.journal.discarded(last.id):
+            step.changes_examples = True
             embedding = self._embedding(sha256)
             if embedding is not None:
                 step.learn.append((embedding, class_id))

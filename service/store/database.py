@@ -41,7 +41,8 @@ MIGRATIONS = (
     CREATE TABLE trash (
         step INTEGER NOT NULL REFERENCES steps (id), place INTEGER NOT NULL, id TEXT PRIMARY KEY,
         class_id INTEGER NOT NULL, sha256 TEXT NOT NULL, format TEXT NOT NULL, width INTEGER NOT NULL,
-        height INTEGER NOT NULL, bytes INTEGER NOT NULL, source TEXT NOT NULL, capture TEXT, created REAL NOT NULL, client_id TEXT);
+        height INTEGER NOT NULL, bytes INTEGER NOT NULL, source TEXT NOT NULL, capture TEXT, created REAL NOT NULL,
+        client_id TEXT);
     CREATE INDEX trash_by_picture ON trash (sha256);
     CREATE TABLE replies (
         key TEXT PRIMARY KEY, request TEXT NOT NULL, status INTEGER NOT NULL, location TEXT, body BLOB NOT NULL,

@@ -450,7 +450,7 @@ class TeachingMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_steps_in_any_order(kind, tiny_model):
     """Whatever is taught, moved, deleted, undone, restarted: store, live model, revision and journal agree."""
-    bounds = settings(max_examples=60, stateful_step_count=40)
+    bounds = settings(max_examples=25, stateful_step_count=40)
     run_state_machine_as_test(lambda: TeachingMachine(kind, tiny_model), settings=bounds)
 
 
