@@ -441,7 +441,7 @@ def test_pretrained_classes_answer_after_few_examples(seed):
 
 
 def test_no_lead_where_classes_are_alike():
-    """Pre-trained classes that win against taught ones already get no lead, and are held back by a hundredth at most."""
+    """Pre-trained classes that win against taught ones already get no lead, and are held back a hundredth at most."""
     rows, places = blobs(5, 10, spread=1.5)
     labels = [f"taught {place}" for place in places]
     head = with_kept(rows, places, blobs(30, 1, spread=0, world=0)[0])
