@@ -27,7 +27,9 @@ _WIDEST = 20.0
 # The share of taught examples that may fall to a pre-trained class by the lead of those.
 _LOST_TO_KEPT = 0.005
 # How much narrower the narrowest gap may be than it looks: by this over the root of how many were seen.
-_DOUBT = 0.1
+_DOUBT = 0.2
+# With few examples taught classes need a little help against a thousand others that know thousands.
+_LAG = 0.01
 
 
 class Calibrated(NamedTuple):
@@ -187,7 +189,9 @@ def _give_lead(head: ImprintingHead, embeddings: np.ndarray, labels: Sequence[An
     left_out, kept = head.leave_one_out(embeddings, labels), len(head.kept)
     gaps = left_out.logits[:, kept:].max(axis=1) - left_out.logits[:, :kept].max(axis=1)
     gaps = np.sort(gaps[np.isfinite(left_out.logits[np.arange(len(labels)), places_of(labels, head.classes)])])
-    if len(gaps):
+    allowed = int(_LOST_TO_KEPT * (len(gaps) + 1))
+    if allowed:
+        head.kept_lead = max(0.0, float(gaps[allowed - 1]))
+    elif len(gaps):
         # The narrowest of few gaps is narrower still in pictures to come.
-        allowed = max(1, int(_LOST_TO_KEPT * (len(gaps) + 1)))
-        head.kept_lead = max(0.0, float(gaps[allowed - 1]) - _DOUBT / len(gaps) ** 0.5)
+        head.kept_lead = max(-_LAG, float(gaps[0]) - _DOUBT / len(gaps) ** 0.5)

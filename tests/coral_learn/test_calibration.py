@@ -339,7 +339,8 @@ def lost_to_kept(head, rows, labels, lead):
 def test_lead_of_pretrained_classes(per_class, allowed):
     """Pre-trained classes get the lead that takes a small share from taught ones, the less sure the fewer they are.
 
-    The widest lead that loses no more than allowed, less a tenth over the root of how many examples there are.
+    The widest lead that loses no more than allowed; of fewer than two hundred examples the widest that loses none,
+    less a fifth over the root of how many there are.
     """
     rows, places = blobs(5, per_class, spread=0.3)
     labels = [f"taught {place}" for place in places]
@@ -347,9 +348,9 @@ def test_lead_of_pretrained_classes(per_class, allowed):
     head.kept_lead = 0.7
     calibrate(head, rows, labels)
     lead = head.kept_lead
-    widest = lead + 0.1 / len(rows) ** 0.5
+    widest = lead + (_DOUBT / len(rows) ** 0.5 if len(rows) < 199 else 0)
 
-    assert (_LOST_TO_KEPT, _DOUBT) == (0.005, 0.1)
+    assert (_LOST_TO_KEPT, _DOUBT) == (0.005, 0.2)
     assert allowed == max(1, int(0.005 * (len(rows) + 1)))
     assert 0 < lead < 1
     assert lost_to_kept(head, rows, labels, widest - 1e-6) == allowed - 1
@@ -370,7 +371,7 @@ def test_lead_by_forgetting():
         head.learn_one(row, label)
     calibrate(head, rows, labels)
 
-    assert head.kept_lead == pytest.approx(min(gaps) - 0.1 / 20**0.5, abs=1e-6)
+    assert head.kept_lead == pytest.approx(min(gaps) - _DOUBT / 20**0.5, abs=1e-6)
     assert head.kept_lead > 0.1
 
 
@@ -390,14 +391,14 @@ def test_lead_is_in_what_is_calibrated():
     assert head.kept_lead == lead
 
 
-def test_lead_is_never_below_zero():
-    """A narrowest gap that is within the doubt of so few examples gives no lead, and no lag either."""
+def test_lead_is_hardly_below_zero():
+    """A narrowest gap within the doubt of so few examples gives no lead, but a lag of a hundredth at most."""
     rows, places = blobs(5, 2, spread=0.3)
     labels = [f"taught {place}" for place in places]
     head = with_kept(rows, places, blobs(20, 1, world=2)[0])
     calibrate(head, rows, labels)
-    widest = head.kept_lead + 0.1 / 10**0.5
-    for gap, lead in ((0.02, 0.0), (-0.02, 0.0), (0.05, 0.05 - 0.1 / 10**0.5)):
+    widest = head.kept_lead + _DOUBT / 10**0.5
+    for gap, lead in ((0.02, -0.01), (-0.02, -0.01), (0.08, 0.08 - _DOUBT / 10**0.5)):
         other = with_kept(rows, places, blobs(20, 1, world=2)[0])
         other._kept_biases = other._kept_biases + (widest - gap)  # so much narrower is the narrowest gap
         calibrate(other, rows, labels)
@@ -440,13 +441,13 @@ def test_pretrained_classes_answer_after_few_examples(seed):
 
 
 def test_no_lead_where_classes_are_alike():
-    """Pre-trained classes that win against taught ones already get no lead, nor are they held back."""
+    """Pre-trained classes that win against taught ones already get no lead, and are held back a hundredth at most."""
     rows, places = blobs(5, 10, spread=1.5)
     labels = [f"taught {place}" for place in places]
     head = with_kept(rows, places, blobs(30, 1, spread=0, world=0)[0])
     calibrate(head, rows, labels)
 
-    assert head.kept_lead == 0.0
+    assert head.kept_lead == -0.01
     assert lost_to_kept(head, rows, labels, 0.0) > 0
 
 
@@ -467,7 +468,7 @@ def test_lead_beside_single_examples():
     kept = blobs(20, 1, world=2)[0]
     head = with_kept(rows, places, kept)
     calibrate(head, rows, [f"taught {place}" for place in places])
-    widest = head.kept_lead + 0.1 / 24**0.5
+    widest = head.kept_lead + _DOUBT / 24**0.5
 
     assert head.kept_lead > 0
     labels = [f"taught {place}" for place in places[:24]]
