@@ -20,7 +20,7 @@ COLOURS = {
 }
 
 # Boards are slow, so no example has a deadline; the same examples for everyone who runs the suite.
-settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("suite")
 
 
