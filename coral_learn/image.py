@@ -94,6 +94,16 @@ def fit(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(crop), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
+def sharpness(rgb: np.ndarray) -> float:
+    """Variance of the Laplacian of a picture, (height, width, 3) uint8: small where it is blurred or empty.
+
+    Pech-Pacheco et al.: Diatom autofocusing in brightfield microscopy, ICPR 2000.
+    """
+    import cv2
+
+    return float(cv2.Laplacian(cv2.cvtColor(check_rgb(rgb), cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+
+
 def to_png(rgb: np.ndarray) -> bytes:
     """A picture, (height, width, 3) uint8, as PNG."""
     from PIL import Image

@@ -110,6 +110,11 @@ class ExtractorSupervisor:
         """Requests in the queue."""
         return self._requests.qsize()
 
+    def must_have_room(self) -> None:
+        """Raise `ExtractorBusy` when one request more would not be taken: better before its picture is decoded."""
+        if self.waiting >= QUEUE_LENGTH:
+            raise ExtractorBusy(f"{QUEUE_LENGTH} pictures are waiting for the extractor already")
+
     @property
     def pid(self) -> Optional[int]:
         """Its process now, None when there is none."""

@@ -69,6 +69,7 @@ class Versions:
                 kind = self._default_head
             self._answer_live(kind, info, manifest, int(self._store.note(REVISION) or 0))
             self._restore_version()
+        self._check_newest()
 
     def rebuild(self) -> None:
         """Build the live model anew from every stored example."""
@@ -209,6 +210,14 @@ class Versions:
             self._answering.take_version(self._load(int(active)))
         except (Refused, StoreError) as error:
             log.error("model version %s can't answer, the live model does: %s", active, error)
+
+    def _check_newest(self) -> None:
+        """Say so at once when the newest version is damaged, not only when somebody wants it to answer."""
+        for newest in self._store.models.all()[:1]:
+            try:
+                self._store.models.head(newest)
+            except StoreError as error:
+                log.error("the newest version, %d, is damaged; train again: %s", newest.version, error)
 
     def load(self, number: int) -> Head:
         """The head of a version, without classes that were deleted since. Raises as `activate`."""

@@ -4,6 +4,7 @@ import struct
 import zlib
 from io import BytesIO
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -434,3 +435,14 @@ def test_rubbish_raises_only_image_errors(rubbish, start):
     """Any bytes, with the start of a known format or without, are refused with an `ImageError`."""
     with pytest.raises(ImageError):
         image.decode(start + rubbish)
+
+
+def test_blur_takes_sharpness_away():
+    """The more a picture is blurred the less sharp it is; an empty one is not sharp at all."""
+    sharp = np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)
+    found = [image.sharpness(sharp), *(image.sharpness(cv2.GaussianBlur(sharp, (0, 0), s)) for s in (1, 2, 4))]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > 1000 * found[-1]
+    assert image.sharpness(np.full((64, 64, 3), 128, np.uint8)) == 0
+    with pytest.raises(ImageBroken):
+        image.sharpness(sharp[..., 0])

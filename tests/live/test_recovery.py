@@ -189,3 +189,28 @@ def test_frozen_extractor_with_large_input_is_replaced(start_daemon, data, make_
     statuses = [daemon.classify(picture, "image/png").status for _ in range(3)]
     assert set(statuses) <= {200, 503}
     daemon.wait_for(lambda: stopped not in daemon.child_pids(), 30, "another process")
+
+
+def test_damaged_newest_version_is_said_at_the_start(tiny_daemon, make_picture, encode):
+    """A version whose file is damaged is named in the log at the next start, and the live model answers."""
+    teach_colours(tiny_daemon, make_picture, encode, 3)
+    tiny_daemon.train(head="imprinting", activate="never")
+    before = answers(tiny_daemon, make_picture, encode)
+    tiny_daemon.kill()
+    (head,) = (tiny_daemon.data_dir / "models").glob("*/head.npz")
+    head.write_bytes(head.read_bytes()[:1000])
+    tiny_daemon.start()
+    tiny_daemon.wait_ready()
+
+    assert answers(tiny_daemon, make_picture, encode) == before
+    tiny_daemon.wait_for(lambda: "the newest version, 1, is damaged" in tiny_daemon.log, what="a word in the log")
+
+
+def test_blurred_picture_is_taught_with_a_warning(tiny_daemon, make_picture, encode):
+    """An upload that is blurred, or has nothing in it, is stored; the answer says so."""
+    sharp, empty = make_picture("red", 1), make_picture("red", 1)
+    empty[:] = empty.mean(axis=(0, 1))
+    warnings = [
+        tiny_daemon.teach("red", encode(picture, "PNG")).json["accepted"][0]["warnings"] for picture in (sharp, empty)
+    ]
+    assert ["blurred" in " ".join(one) for one in warnings] == [False, True]
