@@ -3,7 +3,6 @@
 import logging
 import signal
 import socket
-import sys
 import threading
 from typing import Callable, List, Optional
 
@@ -12,7 +11,7 @@ from service import systemd
 from service.assembly import assemble, check_kept_classes, open_store, picture_limits, shows_demo
 from service.http import create_app
 from service.http.access import is_loopback, load_tokens
-from service.http.server import create_server, listen, tls_listener
+from service.http.server import create_server, listen, run_server, tls_listener
 from service.http.spooling import Bodies
 from service.http.tls import tls_context
 from service.settings import MEGABYTE, Settings
@@ -31,7 +30,7 @@ class Daemon:
             read_model(settings.model)
         check_kept_classes(settings)
         encryption = tls_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
-        self._listener, self.settings = listen(settings.host, settings.port), settings
+        self._listener, self.settings, self._ending = listen(settings.host, settings.port), settings, False
         try:
             store = open_store(settings)
         except Exception:
@@ -87,9 +86,7 @@ class Daemon:
                 stops.append(part.stop)
             stops.append(parts.reembedding.stop)
             systemd.notify("READY=1")
-            self._server.run()
-        except SystemExit:
-            pass
+            run_server(self._server, lambda: self._ending)
         finally:
             systemd.notify("STOPPING=1")
             log.info("stopping")
@@ -102,9 +99,10 @@ class Daemon:
         """What a signal does: first let go who waits, because the server waits for its threads."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # once is enough; stopping has its own time limits
+        self._ending = True
         self._parts.watchers.close()
         self._parts.extraction.interrupt()
-        sys.exit(0)
+        self._server.pull_trigger()
 
 
 def _report_threads() -> None:

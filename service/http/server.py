@@ -10,7 +10,7 @@ import resource
 import socket
 import ssl
 from contextlib import suppress
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 import waitress.server
 from flask import Flask
@@ -27,6 +27,7 @@ from service.http.tls import TlsListener
 
 log = logging.getLogger(__name__)
 
+_LOOK_UP = 1.0  # seconds
 _WORKERS = 24  # threads besides those for streams
 _MEGABYTE = 1024 * 1024
 _USER_TIMEOUT_MS = 10000
@@ -158,7 +159,7 @@ def create_server(
     trusted_proxy: str = "",
     encrypted: bool = False,
 ):
-    """A server whose `run` answers until SystemExit is raised in it.
+    """A server for `run_server`.
 
     encrypted : connections come by `tls_listener` instead of straight from the listener
     """
@@ -191,6 +192,17 @@ def create_server(
     server.accepting = not encrypted
     _allow_files(4 * connections + 512)
     return server
+
+
+def run_server(server, ended: Callable[[], bool]) -> None:
+    """Answer until `ended`, which is asked after whatever happens and each second.
+
+    An exception out of a signal's handler would end it sooner, but also be lost where Python or
+    waitress swallow one: in finalisers, in what a trigger calls.
+    """
+    while not ended():
+        server.asyncore.loop(timeout=_LOOK_UP, use_poll=True, map=server._map, count=1)
+    server.task_dispatcher.shutdown()
 
 
 def tls_listener(server, context: ssl.SSLContext, listener: socket.socket) -> TlsListener:
