@@ -250,7 +250,8 @@ def test_places_for_exports(start_daemon, tiny_model):
         assert daemon.ask("HEAD", "/v1/export").status == 200
     connection = daemon.connect()
     connection.request("GET", "/v1/stream")
-    assert connection.getresponse().status == 200
+    watching = connection.getresponse()  # kept: without it the connection is closed
     reply = daemon.get("/v1/export")
+    assert watching.status == 200
     connection.close()
     assert (reply.status, reply.json["code"]) == (503, "too_many_streams")
