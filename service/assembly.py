@@ -13,14 +13,13 @@ from service.calibrating import Calibrating
 from service.camera import Camera
 from service.camera.sources import resolve_camera
 from service.demo import draw_demo
-from service.errors import SettingsError
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
 from service.http.services import Services
 from service.jobs import JobQueue
 from service.jobs.exchanging import EXCHANGE, Exchange, chosen_model
 from service.jobs.importing import IMPORT, Importing
-from service.learning import Answering, Teaching, Versions
+from service.learning import Answering, Teaching, Versions, pretrained_of
 from service.live import LiveLoop, Watchers
 from service.metrics import Metrics
 from service.pictures import PictureReader
@@ -112,14 +111,8 @@ def shows_demo(settings: Settings) -> bool:
 
 def check_kept_classes(settings: Settings) -> None:
     """Raise `SettingsError` where classes are to be kept that the extractor doesn't have."""
-    if not settings.keep_classes:
-        return
-    manifest = Manifest.of(settings.model or bundled_model())
-    if manifest.pretrained() is None:
-        raise SettingsError(
-            f"--keep-classes needs a model with pre-trained classes, {manifest.name} has none; "
-            "coral-learn models cut makes one of a classifier"
-        )
+    if settings.keep_classes:
+        pretrained_of(Manifest.of(settings.model or bundled_model()))
 
 
 def _camera(settings: Settings, store: Store) -> Camera:

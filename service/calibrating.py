@@ -62,13 +62,18 @@ class Calibrating:
     def measure(self) -> None:
         """Calibrate the live model and find out how good it is, now."""
         with self._measuring:
-            if self._answering.extractor is None:
+            if self._answering.extractor is None or self._is_measured():
                 return
             taken, embeddings, labels = self._sample()
             found = calibrate(taken.copy, embeddings, labels, *self._rates)
             evaluation = evaluate_left_out(taken.copy, embeddings, labels)
             report = {"left_out": evaluation.as_dict(), "calibration": found.as_dict()}
             self._answering.take_measured(taken, report)
+
+    def _is_measured(self) -> bool:
+        """Whether an upload has had the live model measured as it is now."""
+        report = self._answering.live_report
+        return report is not None and report["revision"] == self._answering.revision
 
     def _sample(self) -> Tuple[LiveCopy, np.ndarray, List[int]]:
         """A copy of the live model with what it learnt of some whole classes: (N, D) float32 and N labels."""

@@ -2,13 +2,14 @@
 
 from flask import Blueprint
 
-from service.errors import Invalid
+from service.errors import Invalid, SettingsError
 from service.http.description import describes
 from service.http.reading import json_body
 from service.http.schemas import JOB_QUEUED, only, record, text
 from service.http.services import services
 from service.http.training import job_response
 from service.jobs.exchanging import EXCHANGE, check_model
+from service.learning import pretrained_of
 
 blueprint = Blueprint("extractor", __name__)
 
@@ -26,5 +27,10 @@ def exchange_extractor():
     body = json_body()
     if not isinstance(body, dict) or set(body) != {"model"} or not isinstance(body["model"], str):
         raise Invalid('the body is a JSON object with one field: {"model": "FILE.tflite"}', "model", "body_invalid")
-    check_model(body["model"])
+    manifest = check_model(body["model"])
+    if services().versions.keeps_classes:
+        try:
+            pretrained_of(manifest)
+        except SettingsError as error:
+            raise Invalid(str(error), "model", "model_unusable") from error
     return job_response(services().jobs.add(EXCHANGE, {"model": body["model"]}))

@@ -2,7 +2,7 @@
 
 from service.learning.answering import LIVE, Answer, Answering, ListedClass, LiveCopy
 from service.learning.teaching import Added, Changed, Deleted, Taught, Teaching
-from service.learning.versions import Versions, can_keep
+from service.learning.versions import Versions, can_keep, pretrained_of
 
 __all__ = [
     "LIVE",
@@ -17,4 +17,5 @@ __all__ = [
     "Teaching",
     "Versions",
     "can_keep",
+    "pretrained_of",
 ]

@@ -301,7 +301,8 @@ class Teaching:
                 if for_good:
                     unused += self._store.journal.empty(connection, before=step.number + 1)
                 revision = int(self._store.note(REVISION) or 0) + step.changes_examples
-                self._store.set_note(connection, REVISION, str(revision))
+                if step.changes_examples:  # a write for nothing would cost a sync, and wear the card
+                    self._store.set_note(connection, REVISION, str(revision))
                 # Whatever has to be read is read before the end: what is committed must be said to be so.
                 names = self._store.classes.names(connection)
             self._follow(step, names, revision)

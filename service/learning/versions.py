@@ -11,7 +11,7 @@ import numpy as np
 
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.heads import Head, ImprintingHead, IncrementalHead, LinearDiscriminantHead
-from coral_learn.manifest import Manifest
+from coral_learn.manifest import Manifest, Pretrained
 from coral_learn.training import INCREMENTAL
 from service.errors import Conflict, Refused, SettingsError, StoreError
 from service.learning.answering import LIVE, REVISION, Answering, Version
@@ -234,10 +234,19 @@ class Versions:
         return Version(stored, self._store.models.head(stored), set(self._store.models.taught_with(stored)))
 
 
-def _keep_pretrained(head: ImprintingHead, manifest: Manifest) -> None:
+def pretrained_of(manifest: Manifest) -> Pretrained:
+    """The pre-trained layer whose classes are to be kept. Raises `SettingsError` for an extractor without."""
     pretrained = manifest.pretrained()
     if pretrained is None:
-        raise SettingsError(f"the model {manifest.name} has no pre-trained classes to keep")
+        raise SettingsError(
+            f"--keep-classes needs a model with pre-trained classes, {manifest.name} has none; "
+            "coral-learn models cut makes one of a classifier"
+        )
+    return pretrained
+
+
+def _keep_pretrained(head: ImprintingHead, manifest: Manifest) -> None:
+    pretrained = pretrained_of(manifest)
     if manifest.mean_embedding is None:
         log.warning(
             "%s has no mean embedding: many answers of its own classes will be lost to taught ones "

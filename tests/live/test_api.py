@@ -355,7 +355,7 @@ def test_another_model_learns_from_the_stored_pictures(taught, data, make_pictur
     assert [taught.classify(encode(make_picture(colour, 31))).json["class"] for colour in COLOURS] == list(COLOURS)
 
 
-def test_pretrained_classes_are_kept(start_daemon, shared_data):
+def test_pretrained_classes_are_kept(start_daemon, shared_data, tiny_model):
     """With --keep-classes the bundled model names ImageNet's classes, and taught ones beside them."""
     daemon = start_daemon("--keep-classes")
     assert daemon.get("/v1/classes").json["total"] == 1000
@@ -367,6 +367,8 @@ def test_pretrained_classes_are_kept(start_daemon, shared_data):
     objects = shared_data / "objects20" / "kangaroo"
     daemon.teach("my kangaroo", (objects / "00.jpg").read_bytes())
     assert daemon.classify((objects / "00.jpg").read_bytes()).json["class"] == "my kangaroo"
+    without = daemon.post_json("/v1/extractor", {"model": str(tiny_model)})
+    assert (without.status, without.json["code"]) == (422, "model_unusable")
 
 
 @pytest.fixture
