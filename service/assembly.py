@@ -20,6 +20,7 @@ from service.jobs import JobQueue
 from service.jobs.exchanging import EXCHANGE, Exchange, chosen_model
 from service.jobs.importing import IMPORT, Importing
 from service.learning import Answering, Teaching, Versions, pretrained_of
+from service.lessons import Lessons
 from service.live import LiveLoop, Watchers
 from service.metrics import Metrics
 from service.pictures import PictureReader
@@ -77,6 +78,7 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
     importing = Importing(store, extraction, pictures, answering, teaching, limits, most_unpacked, live.tell_model)
     workers = {IMPORT: importing.run, EXCHANGE: Exchange(store, extraction, pictures, settings.model).run}
     jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers)
+    calibrating = Calibrating(store, answering, versions, *rates)
     temperature = Temperature()
     metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature))
     return Services(
@@ -88,7 +90,8 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
         answering=answering,
         teaching=teaching,
         versions=versions,
-        calibrating=Calibrating(store, answering, versions, *rates),
+        calibrating=calibrating,
+        lessons=Lessons(store, extraction, pictures, answering, teaching, calibrating),
         writer=ModelWriter(store.folder),
         jobs=jobs,
         live=live,

@@ -9,6 +9,7 @@ from service.extraction import ExtractorSupervisor
 from service.http.access import Access
 from service.jobs import JobQueue
 from service.learning import Answering, Teaching, Versions
+from service.lessons import Lessons
 from service.live import LiveLoop, Watchers
 from service.metrics import Metrics
 from service.pictures import PictureReader
@@ -31,6 +32,7 @@ class Services(NamedTuple):
     teaching: Teaching
     versions: Versions
     calibrating: Calibrating
+    lessons: Lessons
     writer: ModelWriter
     jobs: JobQueue
     live: LiveLoop

@@ -11,6 +11,7 @@ FLOORS = (
     {"store", "pictures", "extraction", "camera"},
     {"learning", "demo", "cutting", "commands", "writing"},
     {"live", "jobs", "reembedding", "calibrating"},
+    {"lessons"},
     {"http", "readings"},
     {"assembly"},
     {"daemon"},
