@@ -36,7 +36,7 @@ blueprint = Blueprint("examples", __name__)
 
 VIEWS = ("stored", "model")
 LONGEST_ID = 200
-_OWN_TEXT = dict(TEXT, minLength=1, maxLength=LONGEST_ID)
+OWN_TEXT = dict(TEXT, minLength=1, maxLength=LONGEST_ID)
 
 
 @blueprint.post("/v1/examples")
@@ -49,8 +49,8 @@ _OWN_TEXT = dict(TEXT, minLength=1, maxLength=LONGEST_ID)
     },
     query=[
         Parameter("class", CLASS_NAME, "made when it is missing", required=True),
-        Parameter("client_id", _OWN_TEXT, "the client's own name for the pictures"),
-        Parameter("capture", _OWN_TEXT, "frames taken together share it, and are never on both sides of a measurement"),
+        Parameter("client_id", OWN_TEXT, "the client's own name for the pictures"),
+        Parameter("capture", OWN_TEXT, "frames taken together share it, and are never on both sides of a measurement"),
         flag("measure", "measure the accuracy afterwards, however long that takes"),
     ],
     body=PICTURES,

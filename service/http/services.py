@@ -5,6 +5,7 @@ from typing import NamedTuple
 from flask import current_app
 
 from service.calibrating import Calibrating
+from service.capturing import Capturing
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
 from service.jobs import JobQueue
@@ -33,6 +34,7 @@ class Services(NamedTuple):
     versions: Versions
     calibrating: Calibrating
     lessons: Lessons
+    capturing: Capturing
     writer: ModelWriter
     jobs: JobQueue
     live: LiveLoop

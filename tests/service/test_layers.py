@@ -12,6 +12,7 @@ FLOORS = (
     {"learning", "demo", "cutting", "commands", "writing"},
     {"live", "jobs", "reembedding", "calibrating"},
     {"lessons"},
+    {"capturing"},
     {"http", "readings"},
     {"assembly"},
     {"daemon"},
