@@ -47,6 +47,22 @@ class AddedExample(NamedTuple):
     model: Dict[str, Any]
 
 
+class CapturedFrames(NamedTuple):
+    """Frames of the camera that were taught.
+
+    capture : what they share; frames : taken, of which near_duplicates were dropped; class_examples : of the class
+    by now
+    """
+
+    class_name: str
+    capture: str
+    accepted: List[AddedExample]
+    frames: int
+    near_duplicates: int
+    class_examples: int
+    missed: Optional[str]
+
+
 class RefusedFile(NamedTuple):
     """A picture that was not taught. filename : empty for bytes; code : a stable word for programs."""
 

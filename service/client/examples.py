@@ -3,7 +3,7 @@
 import os
 from typing import Any, Dict, Iterator, Optional
 
-from service.client.answers import AddedExample, AddedExamples, Example, RefusedFile, example_of
+from service.client.answers import AddedExample, AddedExamples, CapturedFrames, Example, RefusedFile, example_of
 from service.client.bodies import Picture, read_picture
 from service.client.calls import Calls
 from service.client.faults import is_about_picture
@@ -41,6 +41,26 @@ class Examples(Calls):
             except OSError as error:
                 refused.append(RefusedFile(name, "file_unreadable", error.strerror or str(error)))
         return AddedExamples(accepted, refused)
+
+    def capture(
+        self, class_name: str, count: int = 1, interval: float = 0.2, capture: Optional[str] = None
+    ) -> CapturedFrames:
+        """Teach a class what the camera sees now.
+
+        count : frames, `interval` seconds apart; capture : of an earlier call that goes on
+        """
+        asked = {"class": class_name, "count": count, "interval_s": interval}
+        if capture is not None:
+            asked["capture"] = capture
+        answer = self._transport.json("POST", "/v1/camera/capture", asked)
+        with self._transport.understood():
+            name, total, model = answer["class"], answer["class_examples"], answer["model"]
+            accepted = [
+                AddedExample(one["id"], name, one["duplicate"], one["warnings"], total, model)
+                for one in answer["accepted"]
+            ]
+            counts = answer["frames"], answer["near_duplicates"], total, answer["missed"]
+            return CapturedFrames(name, answer["capture"], accepted, *counts)
 
     def examples(self, class_name: Optional[str] = None) -> Iterator[Example]:
         """The examples of one class or of all, oldest first, fetched page by page.

@@ -6,6 +6,7 @@ from typing import Any, Callable
 
 from service.commands.adding import add
 from service.commands.archives import export, import_
+from service.commands.capturing import capture
 from service.commands.classifying import classify
 from service.commands.connecting import common_flags, run
 from service.commands.jobs import option, train
@@ -32,6 +33,12 @@ def add_commands(commands: Any) -> None:
         "--folders", action="store_true", help="take each sub folder of the given folders as a class"
     )
     add_parser.add_argument("what", nargs="+", metavar="CLASS FILE|FOLDER", help="the class and its pictures")
+    capture_parser = command("capture", capture, "teach the daemon what its camera sees now")
+    capture_parser.add_argument("class_name", metavar="CLASS", help="the class")
+    capture_parser.add_argument("--count", type=int, default=1, metavar="N", help="frames to take (default: 1)")
+    capture_parser.add_argument(
+        "--interval", type=float, default=0.2, metavar="SECONDS", help="between two frames (default: 0.2)"
+    )
     classify_parser = command("classify", classify, "ask what is in pictures")
     classify_parser.add_argument("files", nargs="+", metavar="FILE", help="pictures, or folders of them")
     classify_parser.add_argument("--top-k", type=int, default=5, metavar="N", help="predictions to give (default: 5)")
