@@ -29,7 +29,7 @@ from service.http.schemas import (
 )
 from service.http.services import services
 from service.pictures import Picture
-from service.store.classes import check_name
+from service.store.classes import StoredClass, check_name
 from service.store.examples import NewPicture, Origin, StoredExample
 
 blueprint = Blueprint("examples", __name__)
@@ -68,6 +68,7 @@ def add_examples():
     measure, before = truth("measure"), _accuracy()
     taught = parts.teaching.add_examples(name, new, [picture.data for picture in pictures], _origin())
     parts.live.tell_model()
+    stored = parts.store.classes.get(name)
     accepted = [
         {
             "id": one.example,
@@ -75,7 +76,7 @@ def add_examples():
             "width": picture.header.width,
             "height": picture.header.height,
             "duplicate": not one.new,
-            "warnings": picture.warnings + doubt + _elsewhere(picture.sha256, name) + _not_seen(one.example),
+            "warnings": picture.warnings + doubt + _elsewhere(picture.sha256, name) + _not_seen(one.example, stored),
         }
         for picture, one, doubt in zip(pictures, taught.examples, doubts)
     ]
@@ -83,7 +84,7 @@ def add_examples():
         "class": name,
         "accepted": accepted,
         "rejected": rejected,
-        "class_examples": parts.store.classes.get(name).examples,
+        "class_examples": stored.examples,
         "model": parts.answering.model,
         "accuracy": {"before": before, "after": _measured(measure)},
         "step": taught.step,
@@ -216,9 +217,15 @@ def _doubts(name: str, picture: NewPicture) -> List[str]:
     """What the model that answers thinks of a picture before it is taught."""
     answering = services().answering
     answer = answering.classify(picture.embedding, 1)
-    if answer.label in (None, name) or answer.score < _SURELY_OTHER or name not in answering.class_names().values():
+    if answer.label in (None, name) or answer.score < _SURELY_OTHER or not _is_answered(name):
         return []
     return [f"it looks like {answer.label!r} ({answer.score:.0%}) rather than {name!r}"]
+
+
+def _is_answered(name: str) -> bool:
+    answering = services().answering
+    numbers = [number for number, known in answering.class_names().items() if known == name]
+    return bool(set(numbers) - answering.disabled)
 
 
 def _accuracy() -> Optional[float]:
@@ -236,9 +243,11 @@ def _measured(asked: bool) -> Optional[float]:
     return _accuracy()
 
 
-def _not_seen(example: str) -> List[str]:
+def _not_seen(example: str, stored: StoredClass) -> List[str]:
     """A word of warning when what was taught is not in what answers."""
     answering = services().answering
+    if not stored.enabled:
+        return [f"the class {stored.name!r} is disabled: the picture is stored, and is taught once it is enabled"]
     if answering.has_seen(example):
         return []
     version = answering.model["version"]

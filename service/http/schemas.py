@@ -126,7 +126,12 @@ COMPONENTS: Dict[str, Schema] = {
             with_optional(record(field=TEXT, detail=TEXT), code=TEXT), description="by field, where there are several"
         ),
     ),
-    "Class": record(name=TEXT, examples=COUNT, pretrained=YES_OR_NO),
+    "Class": record(
+        name=TEXT,
+        examples=COUNT,
+        pretrained=YES_OR_NO,
+        enabled=dict(YES_OR_NO, description="whether it is taught and answered"),
+    ),
     "ModelTag": with_optional(record(version=LIVE_OR_NUMBER, head=HEAD), revision=dict(COUNT, description="of live")),
     "Unseen": record(
         examples=dict(COUNT, description="how many the answering model was not taught"), classes=list_of(TEXT)
@@ -214,7 +219,14 @@ COMPONENTS: Dict[str, Schema] = {
             input=record(width=COUNT, height=COUNT),
         ),
         model=also("ModelTag", unseen=ref("Unseen")),
-        counts=record(classes=COUNT, examples=COUNT, watching=COUNT, frames=COUNT, waiting=COUNT),
+        counts=record(
+            classes=COUNT,
+            enabled=dict(COUNT, description="classes that are taught and answered"),
+            examples=COUNT,
+            watching=COUNT,
+            frames=COUNT,
+            waiting=COUNT,
+        ),
         temperature={
             "type": "object",
             "description": "degrees Celsius by sensor, of those there are",
@@ -274,6 +286,7 @@ INFER_REQUEST = Media(
 )
 ACTIVE = record(model=ref("ModelTag"), unseen=ref("Unseen"))
 NAME_BODY = only(record(name=CLASS_NAME))
+CLASS_CHANGE = {"anyOf": [NAME_BODY, only(record(enabled=YES_OR_NO))]}
 CLASS_BODY = only(record(**{"class": CLASS_NAME}))
 HEAD_BODY = Media(
     {

@@ -161,7 +161,7 @@ class Examples:
         return np.frombuffer(row["vector"], np.float32) if row else None
 
     def learnt(self, extractor: str, batch: int = 1000) -> Iterator[Learnt]:
-        """Every example that has an embedding by this extractor, in the order they came.
+        """Every example of an enabled class that has an embedding by this extractor, in the order they came.
 
         Reads `batch` rows at a time, so that others get their turn; rows must not change meanwhile.
         """
@@ -170,6 +170,7 @@ class Examples:
             with self._database.read() as connection:
                 rows = connection.execute(
                     "SELECT e.rowid, e.id, e.class_id, v.vector, e.capture FROM examples e "
+                    "JOIN classes c ON c.id = e.class_id AND c.enabled "
                     "JOIN embeddings v ON v.sha256 = e.sha256 AND v.extractor = ? "
                     "WHERE e.rowid > ? ORDER BY e.rowid LIMIT ?",
                     (extractor, last, batch),
@@ -213,10 +214,11 @@ class Examples:
             return {row["sha256"] for row in rows}
 
     def taught(self, extractor: str) -> Dict[str, int]:
-        """The class of every example that has an embedding by this extractor, by the example's id."""
+        """The class of every example that heads learn from, as of `learnt`, by the example's id."""
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT e.id, e.class_id FROM examples e WHERE EXISTS "
+                "SELECT e.id, e.class_id FROM examples e "
+                "JOIN classes c ON c.id = e.class_id AND c.enabled WHERE EXISTS "
                 "(SELECT 1 FROM embeddings v WHERE v.sha256 = e.sha256 AND v.extractor = ?)",
                 (extractor,),
             )
