@@ -21,6 +21,7 @@ from service.jobs.exchanging import EXCHANGE, Exchange, chosen_model
 from service.jobs.importing import IMPORT, Importing
 from service.learning import Answering, Teaching, Versions, pretrained_of
 from service.live import LiveLoop, Watchers
+from service.mapping import ExampleMap
 from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.readings import Readings
@@ -89,6 +90,7 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
         teaching=teaching,
         versions=versions,
         calibrating=Calibrating(store, answering, versions, *rates),
+        mapping=ExampleMap(store, answering),
         writer=ModelWriter(store.folder),
         jobs=jobs,
         live=live,

@@ -10,6 +10,7 @@ from service.http.access import Access
 from service.jobs import JobQueue
 from service.learning import Answering, Teaching, Versions
 from service.live import LiveLoop, Watchers
+from service.mapping import ExampleMap
 from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.reembedding import Reembedding
@@ -31,6 +32,7 @@ class Services(NamedTuple):
     teaching: Teaching
     versions: Versions
     calibrating: Calibrating
+    mapping: ExampleMap
     writer: ModelWriter
     jobs: JobQueue
     live: LiveLoop
