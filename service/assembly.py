@@ -26,6 +26,8 @@ from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.readings import Readings
 from service.reembedding import Reembedding
+from service.review import FOLDER as REVIEW_FOLDER
+from service.review import ReviewRing
 from service.settings import MEGABYTE, Settings
 from service.store import Store
 from service.store.sessions import Sessions
@@ -79,7 +81,9 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
     workers = {IMPORT: importing.run, EXCHANGE: Exchange(store, extraction, pictures, settings.model).run}
     jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers)
     temperature = Temperature()
-    metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature))
+    budget = int(settings.review_mb * MEGABYTE)
+    review = ReviewRing(store.folder / REVIEW_FOLDER, answering, store.must_have_room, budget)
+    metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature, review))
     return Services(
         settings=settings,
         access=Access(settings.host, settings.allowed_hosts, tokens, Sessions(store.folder, tokens)),
@@ -97,6 +101,7 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
         watchers=watchers,
         reembedding=reembedding,
         metrics=metrics,
+        review=review,
         temperature=temperature,
     )
 

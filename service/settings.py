@@ -64,6 +64,9 @@ class Settings:
         0,
         240,
     )
+    review_mb: float = _setting(
+        50.0, "megabytes of camera frames to keep for review, uncertain and novel ones; 0 keeps none", 0, 1e5
+    )
     max_upload_mb: float = _setting(16.0, "largest request body, in megabytes", 0.1, 256)
     max_import_mb: float = _setting(
         4096.0, "largest archive to import, in megabytes; it may unpack to twice as many", 0.1, 1e6

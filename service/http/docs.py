@@ -28,6 +28,7 @@ _SAMPLES = {
     "name": "cup",
     "class": "cup",
     "example": "EXAMPLE",
+    "frame": "FRAME",
     "job": "JOB",
     "version": "live",
     "model": "coral-learn",

@@ -11,6 +11,7 @@ from service.extraction import supervisor as extraction
 from service.http.description import Media, Parameter, Schema
 from service.http.reading import MAX_SIZE
 from service.jobs.options import ACTIVATE, HELD_OUT, LONGEST_SEARCH, TRAINABLE
+from service.review import NOVEL, UNCERTAIN
 from service.store.classes import MAX_NAME
 from service.store.jobs import ENDED, QUEUED, RUNNING
 
@@ -186,6 +187,19 @@ COMPONENTS: Dict[str, Schema] = {
         accuracy=record(before=or_null(SHARE), after=or_null(SHARE)),
         step=STEP_OR_NULL,
     ),
+    "ReviewFrame": record(
+        **{
+            "id": TEXT,
+            "captured": SECONDS,
+            "reason": {"type": "string", "enum": [UNCERTAIN, NOVEL]},
+            "class": CLASS_OR_UNKNOWN,
+        },
+        score=SHARE,
+        predictions=list_of(ref("Prediction")),
+        width=COUNT,
+        height=COUNT,
+        bytes=dict(COUNT, description="on the disk, with its facts"),
+    ),
     "Job": record(
         id=TEXT,
         kind=text("what it does: train, ..."),
@@ -326,6 +340,7 @@ PAGING = (
 PATH = {
     "name": dict(CLASS_NAME, description="a class"),
     "example": text("an example's id"),
+    "frame": text("the id of a frame that was kept for review"),
     "job": text("a job's id"),
     "version": text("a version's number, or live"),
     "model": text("coral-learn for whatever answers now, or live for the model that learns as examples come"),

@@ -14,6 +14,7 @@ from service.mapping import ExampleMap
 from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.reembedding import Reembedding
+from service.review import ReviewRing
 from service.settings import Settings
 from service.store import Store
 from service.temperature import Temperature
@@ -39,6 +40,7 @@ class Services(NamedTuple):
     watchers: Watchers
     reembedding: Reembedding
     metrics: Metrics
+    review: ReviewRing
     temperature: Temperature
 
 

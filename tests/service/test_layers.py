@@ -10,6 +10,7 @@ FLOORS = (
     {"settings", "children", "systemd", "memory", "client", "progress", "logs", "metrics", "process", "temperature"},
     {"store", "pictures", "extraction", "camera"},
     {"learning", "demo", "cutting", "commands", "writing"},
+    {"review"},
     {"live", "jobs", "reembedding", "calibrating", "mapping"},
     {"http", "readings"},
     {"assembly"},

@@ -21,6 +21,7 @@ from service.metrics import FROM_CAMERA, FROM_UPLOAD, MAX_CLASSES, Metrics
 from service.pictures import PictureReader
 from service.process import usage
 from service.readings import Readings
+from service.review import ReviewRing
 from service.store import Store
 from service.store.examples import NewPicture, Origin
 from service.temperature import Temperature
@@ -49,7 +50,8 @@ class Parts:
         self.jobs = JobQueue(self.store, self.answering, versions, self.metrics)
         self.live = LiveLoop(Camera(None, 0), self.extraction, self.answering, self.watchers, self.metrics)
         watched = self.store, self.extraction, self.answering, self.jobs, self.live, self.watchers
-        self.metrics.read_from(Readings(*watched, Temperature(sysfs)))
+        review = ReviewRing(folder / "review", self.answering, self.store.must_have_room, 0)
+        self.metrics.read_from(Readings(*watched, Temperature(sysfs), review))
         self.adopt = lambda: versions.adopt(INFO, model)
 
     def teach(self, name, count, first=0):
