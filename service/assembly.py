@@ -24,6 +24,7 @@ from service.live import LiveLoop, Watchers
 from service.mapping import ExampleMap
 from service.metrics import Metrics
 from service.pictures import PictureReader
+from service.preferences import Preferences
 from service.readings import Readings
 from service.reembedding import Reembedding
 from service.review import FOLDER as REVIEW_FOLDER
@@ -52,8 +53,9 @@ def open_store(settings: Settings) -> Store:
     return store
 
 
-def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Services:
+def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> Services:
     """Every part that requests are answered with, over an open store. tokens : by scope"""
+    settings = preferences.settings
     metrics = Metrics()
     answering = Answering(settings.head)
     versions = Versions(store, answering, settings.head, settings.keep_classes)
@@ -83,9 +85,11 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
     temperature = Temperature()
     budget = int(settings.review_mb * MEGABYTE)
     review = ReviewRing(store.folder / REVIEW_FOLDER, answering, store.must_have_room, budget)
+    preferences.on_change(lambda now: review.set_budget(int(now.review_mb * MEGABYTE)))
     metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature, review))
     return Services(
         settings=settings,
+        preferences=preferences,
         access=Access(settings.host, settings.allowed_hosts, tokens, Sessions(store.folder, tokens)),
         store=store,
         extraction=extraction,

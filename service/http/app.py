@@ -25,6 +25,7 @@ from service.http import (
     problems,
     review,
     session,
+    settings,
     stream,
     training,
 )
@@ -50,7 +51,7 @@ def create_app(services: Services) -> Flask:
     app.before_request(_check_length)
     idempotency.register(app, services.store)
     subjects = health, session, classes, examples, mapping, journal, classify, training, models, extractor
-    for subject in (*subjects, archive, stream, camera, review, page, metrics, inference, openapi, docs):
+    for subject in (*subjects, archive, stream, camera, review, settings, page, metrics, inference, openapi, docs):
         app.register_blueprint(subject.blueprint)
     app.after_request(_finish)
     return app

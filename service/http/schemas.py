@@ -214,6 +214,19 @@ COMPONENTS: Dict[str, Schema] = {
         finished=or_null(SECONDS),
     ),
     "Step": record(step=STEP, action=text("what was done"), details=ANYTHING, created=SECONDS),
+    "Setting": record(
+        name=TEXT,
+        value={"type": ["string", "number", "boolean"]},
+        default={"type": ["string", "number", "boolean"]},
+        help=TEXT,
+        changeable=dict(YES_OR_NO, description="while the daemon runs"),
+        fixed_by=or_null(text("what gave its value, so that it can't be changed: a flag, the environment")),
+        origin=text("where its value comes from"),
+        kind={"type": "string", "enum": ["text", "number", "integer", "yes_or_no"]},
+        lowest=or_null(NUMBER),
+        highest=or_null(NUMBER),
+        choices=or_null(list_of({"type": ["string", "number"]})),
+    ),
     "Status": record(
         version=TEXT,
         device=or_null(text("edgetpu or cpu")),
@@ -300,7 +313,7 @@ INFER_REQUEST = Media(
 )
 ACTIVE = record(model=ref("ModelTag"), unseen=ref("Unseen"))
 NAME_BODY = only(record(name=CLASS_NAME))
-CLASS_CHANGE = {"anyOf": [NAME_BODY, only(record(enabled=YES_OR_NO))]}
+CLASS_CHANGE: Schema = {"anyOf": [NAME_BODY, only(record(enabled=YES_OR_NO))]}
 CLASS_BODY = only(record(**{"class": CLASS_NAME}))
 HEAD_BODY = Media(
     {

@@ -13,6 +13,7 @@ from service.live import LiveLoop, Watchers
 from service.mapping import ExampleMap
 from service.metrics import Metrics
 from service.pictures import PictureReader
+from service.preferences import Preferences
 from service.reembedding import Reembedding
 from service.review import ReviewRing
 from service.settings import Settings
@@ -22,9 +23,10 @@ from service.writing import ModelWriter
 
 
 class Services(NamedTuple):
-    """Everything a request may need."""
+    """Everything a request may need. settings : as they were at the start; preferences : as they are"""
 
     settings: Settings
+    preferences: Preferences
     access: Access
     store: Store
     extraction: ExtractorSupervisor

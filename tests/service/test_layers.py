@@ -9,7 +9,7 @@ FLOORS = (
     {"errors", "addresses"},
     {"settings", "children", "systemd", "memory", "client", "progress", "logs", "metrics", "process", "temperature"},
     {"store", "pictures", "extraction", "camera"},
-    {"learning", "demo", "cutting", "commands", "writing"},
+    {"learning", "demo", "cutting", "commands", "writing", "preferences"},
     {"review"},
     {"live", "jobs", "reembedding", "calibrating", "mapping"},
     {"http", "readings"},
