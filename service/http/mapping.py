@@ -44,10 +44,8 @@ def get_map():
     """
     answering, size = services().answering, whole_number("size", USUAL, 1, LARGEST)
     names = answering.class_names()
-    response = Response()
-    response.set_etag(_digest(services().mapping.key(size), sorted(names.items())))
-    response.make_conditional(request)
-    if response.status_code == 304:
+    response = _kept(Response(), _digest(services().mapping.key(size), sorted(names.items())))
+    if response.make_conditional(request).status_code == 304:
         return response
     drawn = services().mapping.draw(size)
     items = [
@@ -56,8 +54,13 @@ def get_map():
     ]
     explained = [round(share, 5) for share in drawn.explained]
     response = jsonify(items=items, explained=explained, total=drawn.total, shown=len(items))
-    response.set_etag(_digest(drawn.key, sorted(names.items())))
-    response.headers["Cache-Control"] = "no-cache"  # kept, and asked for again each time
+    return _kept(response, _digest(drawn.key, sorted(names.items())))
+
+
+def _kept(response: Response, tag: str) -> Response:
+    """One that browsers keep, and ask each time whether it holds still."""
+    response.set_etag(tag)
+    response.headers["Cache-Control"] = "no-cache"
     return response
 
 

@@ -65,7 +65,8 @@ class Importing:
                 return
             self._teach(batch, tally, should_stop)
         for name in contents.classes:
-            self._create(name, tally)
+            if name not in contents.disabled:
+                self._create(name, tally)
         tally.tell(at_once=True)
         if not tally.classes:
             raise ArchiveUnusable(tally.why_nothing(), "archive_empty")

@@ -21,6 +21,7 @@ def test_map(tiny_daemon, make_picture, encode):
     tag = reply.headers["Etag"]
     again = tiny_daemon.get("/v1/map", If_None_Match=tag)
     assert (again.status, again.body) == (304, b"")
+    assert again.headers["Cache-Control"] == reply.headers["Cache-Control"] == "no-cache"
     assert tiny_daemon.get("/v1/map?size=2", If_None_Match=tag).json["shown"] == 2
     tiny_daemon.ask("PATCH", "/v1/classes/red", json.dumps({"name": "rouge"}), Content_Type="application/json")
     renamed = tiny_daemon.get("/v1/map", If_None_Match=tag)
