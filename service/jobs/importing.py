@@ -57,6 +57,8 @@ class Importing:
             contents = Contents(file, limits, self._answering.must_have_extractor())
             tally = _Tally(report, contents, job)
             batch = _Batch()
+            for name in contents.disabled:
+                self._create(name, tally, enabled=False)
             for item in contents.pictures():
                 if should_stop():
                     return
@@ -66,7 +68,8 @@ class Importing:
                 return
             self._teach(batch, tally, should_stop)
         for name in contents.classes:
-            self._create(name, tally)
+            if name not in contents.disabled:
+                self._create(name, tally)
         tally.tell(at_once=True)
         if not tally.classes:
             raise ArchiveUnusable(tally.why_nothing(), "archive_empty")
@@ -141,15 +144,15 @@ class Importing:
                 batch.pictures.append(new)
                 batch.data.append(data)
 
-    def _create(self, name: str, tally: "_Tally") -> None:
-        """Make a class that came without pictures that could be used, unless it is there."""
+    def _create(self, name: str, tally: "_Tally", enabled: bool = True) -> None:
+        """Make a class that came without pictures that could be used, or disabled, unless it is there."""
         if name in tally.classes:
             return
         try:
             self._store.classes.get(name)
         except NotFound:
             try:
-                self._teaching.create_class(name)
+                self._teaching.create_class(name, enabled)
             except Conflict as error:
                 tally.reasons[error.code] += 1
                 return
