@@ -10,7 +10,7 @@ from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import ImageLimits
 from coral_learn.manifest import Manifest
 from service.calibrating import Calibrating
-from service.camera import Camera
+from service.camera import Camera, CameraOptions
 from service.camera.sources import resolve_camera
 from service.demo import draw_demo
 from service.extraction import ExtractorSupervisor
@@ -25,6 +25,7 @@ from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.readings import Readings
 from service.reembedding import Reembedding
+from service.region import Region
 from service.settings import MEGABYTE, Settings
 from service.store import Store
 from service.store.sessions import Sessions
@@ -71,7 +72,7 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
 
     extraction.on_ready = take_extractor
     watchers = Watchers(settings.max_streams)
-    live = LiveLoop(_camera(settings, store), extraction, answering, watchers, metrics)
+    live = LiveLoop(Camera(camera_options(settings, store)), extraction, answering, watchers, metrics)
     rates = settings.false_accept_rate, settings.most_refused
     most_unpacked = 2 * int(settings.max_import_mb * MEGABYTE)
     importing = Importing(store, extraction, pictures, answering, teaching, limits, most_unpacked, live.tell_model)
@@ -115,7 +116,19 @@ def check_kept_classes(settings: Settings) -> None:
         pretrained_of(Manifest.of(settings.model or bundled_model()))
 
 
-def _camera(settings: Settings, store: Store) -> Camera:
-    if shows_demo(settings):
-        return Camera(str(draw_demo(store.folder / "demo")), settings.camera_fps or _DEMO_FPS)
-    return Camera(resolve_camera(settings.camera), settings.camera_fps)
+def camera_options(settings: Settings, store: Store) -> CameraOptions:
+    """What the settings say about the camera."""
+    options = CameraOptions(
+        source=resolve_camera(settings.camera),
+        fps=settings.camera_fps,
+        width=settings.camera_width,
+        height=settings.camera_height,
+        format=settings.camera_format,
+        rotate=settings.camera_rotate,
+        mirror=settings.camera_mirror,
+        region=Region.parse(settings.camera_roi),
+        frozen_s=settings.camera_frozen_s,
+    )
+    if not shows_demo(settings):
+        return options
+    return options._replace(source=str(draw_demo(store.folder / "demo")), fps=settings.camera_fps or _DEMO_FPS)

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from service.camera.sources import FolderSource, open_source, resolve_camera
+from service.camera import CameraOptions
+from service.camera.sources import open_source, resolve_camera
+from service.camera.sources.folder import FolderSource
 from service.errors import CameraError
 
 
@@ -25,18 +27,19 @@ def test_settings(setting, meaning):
 
 
 def test_auto_takes_the_first_device(tmp_path):
-    """By number, not by name; none when there is none."""
+    """By number, not by name; none when there is none, and what takes no pictures is passed over."""
     assert resolve_camera("auto", tmp_path) is None
-    for name in ("video10", "video2", "video", "videoX", "null"):
+    for name in ("video10", "video2", "video1", "video", "videoX", "null"):
         (tmp_path / name).touch()
-    assert resolve_camera("auto", tmp_path) == str(tmp_path / "video2")
+    assert resolve_camera("auto", tmp_path) is None  # files, no devices
+    assert resolve_camera("auto", tmp_path, lambda path: path.name != "video1") == str(tmp_path / "video2")
 
 
-@pytest.mark.parametrize("name", ["/nonexistent", "/dev/video99", "rtsp://camera/1", "http://camera/"])
+@pytest.mark.parametrize("name", ["/nonexistent", "/dev/video99", "ftp://camera/1", "/dev/null"])
 def test_what_is_not_there(name):
     """A CameraError that names it."""
     with pytest.raises(CameraError, match=name):
-        open_source(name, 0)
+        open_source(CameraOptions(name))
 
 
 def test_file_that_is_no_video(tmp_path):
@@ -44,7 +47,7 @@ def test_file_that_is_no_video(tmp_path):
     path = tmp_path / "notes.mp4"
     path.write_bytes(b"no video")
     with pytest.raises(CameraError, match="can't be opened"):
-        open_source(str(path), 0)
+        open_source(CameraOptions(str(path)))
 
 
 def test_folder_in_order_again_and_again(tmp_path, make_picture, encode):
@@ -53,13 +56,13 @@ def test_folder_in_order_again_and_again(tmp_path, make_picture, encode):
     (tmp_path / "c.jpg").write_bytes(b"damaged")
     (tmp_path / "a.png").write_bytes(encode(make_picture("red"), "PNG"))
     source = FolderSource(tmp_path, 1000.0)
-    first = [source.read() for _ in range(4)]
+    first = [source.read().decode()[0] for _ in range(4)]
     assert np.array_equal(first[0], make_picture("red"))
     assert np.array_equal(first[1], make_picture("blue"))
     assert np.array_equal(first[0], first[2])
     assert np.array_equal(first[1], first[3])
     (tmp_path / "d.png").write_bytes(encode(make_picture("green"), "PNG"))
-    later = [source.read() for _ in range(3)]
+    later = [source.read().decode()[0] for _ in range(3)]
     assert np.array_equal(later[2], make_picture("green"))
 
 
