@@ -116,10 +116,11 @@ def to_png(rgb: np.ndarray) -> bytes:
 def decode_side(width: int, height: int) -> int:
     """The shorter side, in pixels, that `decode` should keep for a model input of this size.
 
-    Twice the input: over 67 photographs the embeddings agreed with those from the full picture to a
-    cosine of 0.997 on average, 0.993 at worst (int8 rounding alone costs that much).
+    One and a half times the input, so that a 720p picture is halved. Over 49 photographs the embeddings
+    agreed with those from the full picture as well as with twice the input, and as well as with the model's
+    own pixels changed by one at random (cosine 0.994 to 0.997 on average).
     """
-    return 2 * max(width, height)
+    return 3 * max(width, height) // 2
 
 
 def check_rgb(rgb) -> np.ndarray:

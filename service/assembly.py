@@ -10,7 +10,7 @@ from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import ImageLimits
 from coral_learn.manifest import Manifest
 from service.calibrating import Calibrating
-from service.camera import Camera
+from service.camera import Camera, CameraOptions
 from service.camera.sources import resolve_camera
 from service.capturing import Capturing
 from service.demo import draw_demo
@@ -29,6 +29,7 @@ from service.pictures import PictureReader
 from service.preferences import Preferences
 from service.readings import Readings
 from service.reembedding import Reembedding
+from service.region import Region
 from service.review import FOLDER as REVIEW_FOLDER
 from service.review import ReviewRing
 from service.settings import MEGABYTE, Settings
@@ -82,11 +83,15 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     budget = int(settings.review_mb * MEGABYTE)
     review = ReviewRing(store.folder / REVIEW_FOLDER, answering, store.must_have_room, budget)
     watching = watchers, places, metrics, _decision_rule(settings), review
-    live = LiveLoop(_camera(settings, store), extraction, answering, *watching)
+    camera = Camera(camera_options(settings, store))
+    live = LiveLoop(camera, extraction, answering, *watching)
 
     def take_changes(now: Settings) -> None:
         review.set_budget(int(now.review_mb * MEGABYTE))
         live.decision.rule = _decision_rule(now)
+        options = camera_options(now, store)
+        if options != camera.options:
+            camera.change(options)
 
     preferences.on_change(take_changes)
     rates = settings.false_accept_rate, settings.most_refused
@@ -143,7 +148,19 @@ def _decision_rule(settings: Settings) -> DecisionRule:
     return DecisionRule(settings.decide_threshold, settings.decide_frames, settings.decide_smoothing)
 
 
-def _camera(settings: Settings, store: Store) -> Camera:
-    if shows_demo(settings):
-        return Camera(str(draw_demo(store.folder / "demo")), settings.camera_fps or _DEMO_FPS)
-    return Camera(resolve_camera(settings.camera), settings.camera_fps)
+def camera_options(settings: Settings, store: Store) -> CameraOptions:
+    """What the settings say about the camera."""
+    options = CameraOptions(
+        source=resolve_camera(settings.camera),
+        fps=settings.camera_fps,
+        width=settings.camera_width,
+        height=settings.camera_height,
+        format=settings.camera_format,
+        rotate=settings.camera_rotate,
+        mirror=settings.camera_mirror,
+        region=Region.parse(settings.camera_roi),
+        frozen_s=settings.camera_frozen_s,
+    )
+    if not shows_demo(settings):
+        return options
+    return options._replace(source=str(draw_demo(store.folder / "demo")), fps=settings.camera_fps or _DEMO_FPS)

@@ -83,6 +83,10 @@ class Readings:
         if live.camera.state == NONE:
             return
         yield _gauge("camera_up", "Whether the camera delivers.", live.camera.state == ONLINE)
+        yield _counter("camera_restarts", "Processes of the camera started after the first.", live.camera.restarts)
+        yield _counter("camera_damaged", "Pictures of the camera that were damaged.", live.camera.broken)
+        if live.camera.fps is not None:
+            yield _gauge("camera_fps", "Frames a second that the camera delivers.", live.camera.fps)
         yield _counter("frames", "Frames of the camera that were classified.", live.frames)
         yield _counter("frames_dropped", "Frames passed over for newer ones, or not answered.", live.dropped)
         if live.captured is not None:

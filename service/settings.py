@@ -20,6 +20,7 @@ from coral_learn.heads import ImprintingHead
 from coral_learn.runtime.choose import DEVICES, check_device
 from coral_learn.training import FALSE_ACCEPT_RATE, INCREMENTAL
 from service.errors import SettingsError
+from service.region import Region
 
 MEGABYTE = 1024 * 1024
 PREFIX = "CORAL_LEARN_"
@@ -29,6 +30,7 @@ OF_COMMANDS = ("CORAL_LEARN_URL", "CORAL_LEARN_TOKEN", "CORAL_LEARN_CA_FILE")
 LIVE_HEADS = tuple(INCREMENTAL)
 # Where a value comes from.
 DEFAULT, FILE, ENVIRONMENT, COMMAND_LINE = "default", "the configuration file", "the environment", "the command line"
+TURNS = (0, 90, 180, 270)  # degrees
 
 
 def _setting(
@@ -52,7 +54,8 @@ class Settings:
     data_dir: str = _setting("", "folder for examples and models (default: where the system keeps a service's data)")
     camera: str = _setting(
         "auto",
-        "auto, none, a V4L2 device (path or number), a video file (looped) or a folder of images (looped)",
+        "auto (the first V4L2 device that takes pictures), none, a V4L2 device (path or number), an RTSP or HTTP "
+        "address, a video file (looped) or a folder of images (looped)",
         changeable=True,
     )
     demo: bool = _setting(False, "show drawn pictures when no camera is connected")
@@ -93,6 +96,30 @@ class Settings:
         0,
         1e5,
         changeable=True,
+    )
+    camera_width: int = _setting(640, "pixels a row to ask of a V4L2 camera; it gives what is nearest", 16, 8192)
+    camera_height: int = _setting(480, "rows of pixels to ask of a V4L2 camera; it gives what is nearest", 16, 8192)
+    camera_format: str = _setting(
+        "", "pixel format to ask of a V4L2 camera, four characters such as MJPG or YUYV (default: the driver's choice)"
+    )
+    camera_rotate: int = _setting(
+        0, "degrees to turn the camera's picture by, clockwise: 0, 90, 180 or 270", choices=TURNS, changeable=True
+    )
+    camera_mirror: bool = _setting(
+        False, "exchange left and right of the camera's picture, after turning it", changeable=True
+    )
+    camera_roi: str = _setting(
+        "",
+        "part of the camera's picture to use, after turning and mirroring: x,y,width,height in shares of it, such as "
+        "0.25,0,0.5,1 (default: all)",
+        changeable=True,
+    )
+    camera_frozen_s: float = _setting(
+        10.0,
+        "seconds of exactly the same picture after which a camera counts as lost, 0 for never; not for videos and "
+        "folders",
+        0,
+        3600,
     )
     max_upload_mb: float = _setting(16.0, "largest request body, in megabytes", 0.1, 256)
     max_import_mb: float = _setting(
@@ -236,9 +263,13 @@ def _check_text(name: str, text: str) -> str:
             raise ValueError(str(error)) from error
     if name == "trusted_proxy" and text not in ("", "*"):
         ipaddress.ip_address(text)  # its ValueError says what is wrong
+    if name == "camera_format" and text and not (len(text) == 4 and text.isascii() and text.isalnum()):
+        raise ValueError("a format has four letters or digits, such as MJPG or YUYV")
+    if name == "camera_roi":
+        Region.parse(text)
     if "\0" in text:
         raise ValueError("a NUL character is not allowed")
-    return text
+    return text.upper() if name == "camera_format" else text
 
 
 def _read_config(path: Optional[str]) -> Dict[str, str]:

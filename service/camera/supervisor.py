@@ -1,32 +1,39 @@
 """Keeps the camera's process alive and hands out its newest frame.
 
 Used by one thread, the live loop. Drivers and FFmpeg hang, so the process is judged by what it
-delivers: no frame for a while, and it is killed and started anew, with growing pauses.
+delivers: no frame for a while, or the same picture all the time, and it is killed and started anew,
+with growing pauses and without end.
 """
 
 import logging
+import os
+import socket
+import struct
 import threading
-from typing import NamedTuple, Optional
+import time
+from typing import Any, Dict, NamedTuple, Optional
 
 import numpy as np
 
 from service.addresses import masked
+from service.camera.options import CameraOptions, Patience
 from service.children import Child
 from service.errors import CameraError, ChildError
 
 log = logging.getLogger(__name__)
 
 NONE, STARTING, ONLINE, LOST = "none", "starting", "online", "lost"
-PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0)  # seconds before each new start
-_OPEN_TIMEOUT, _FRAME_TIMEOUT = 20.0, 10.0  # seconds for the first frame, and for each further one
+_STEP = 0.1  # seconds after which a stop or a change is noticed
+_MESSAGE = 5  # seconds a message may take once it has begun
+_GOING = 2.0  # seconds for the process to be gone once it was killed
 _TARGET = "service.camera.child:run"
 
 
 class Frame(NamedTuple):
     """A frame.
 
-    captured : seconds since 1970; pixels : as the extractor takes them; jpeg : the whole, if asked for; annotated : the
-    whole with a caption, if asked for
+    captured : seconds since 1970; pixels : as the extractor takes them; jpeg : the whole picture, annotated : the
+    same with the caption, each if asked for; width, height : of the whole picture, turned and cut as the options say
     """
 
     number: int
@@ -34,86 +41,220 @@ class Frame(NamedTuple):
     pixels: np.ndarray
     jpeg: Optional[bytes]
     annotated: Optional[bytes] = None
+    width: int = 0
+    height: int = 0
 
 
 class CameraState(NamedTuple):
-    """none, starting, online or lost; why; and the source, without passwords."""
+    """How the camera is.
+
+    state : none, starting, online or lost; reason : why, "" when online; source : without passwords
+    since : when this state began, in seconds since 1970; kind : v4l2, rtsp, http, video or folder, once known
+    restarts : processes started after the first; width, height : of the newest picture; fps : of the source, as
+    seen; broken : pictures that were damaged. The last two are brought up to date every few seconds.
+    """
 
     state: str
     reason: str
     source: Optional[str]
+    since: float = 0.0
+    kind: Optional[str] = None
+    restarts: int = 0
+    width: Optional[int] = None
+    height: Optional[int] = None
+    fps: Optional[float] = None
+    broken: int = 0
 
 
 class Camera:
-    """The camera of one source.
+    """The camera of one source. `state` may be read, `stop` and `change` called from any thread."""
 
-    source : a resolved name, None for no camera; fps : frames a second at most, 0 for the
-    source's own pace
-    """
-
-    def __init__(self, source: Optional[str], fps: float):
-        self._arguments = {"source": source, "fps": fps}
-        self._patience = max(_FRAME_TIMEOUT, 2.0 / fps + 5.0) if fps else _FRAME_TIMEOUT
+    def __init__(self, options: CameraOptions, patience: Patience = Patience()):
+        self._options, self._patience = options, patience
         self._child: Optional[Child] = None
-        self._failures = 0
+        self._changing = threading.Lock()
+        self._changed: Optional[CameraOptions] = None
+        self._stopping, self._wake = threading.Event(), threading.Event()
+        self._failures, self._starts = 0, 0
         self._last, self._before = 0, 0
-        self._stopping = threading.Event()
-        reason = "no camera is configured or connected" if source is None else "the camera is being opened"
-        self.state = CameraState(NONE if source is None else STARTING, reason, source and masked(source))
+        self._broken_before, self._broken = 0, 0
+        self._frozen: Optional[bytes] = None
+        self._asked: Optional[tuple] = None
+        self._told = 0.0
+        self.state = self._first_state()
+
+    @property
+    def options(self) -> CameraOptions:
+        """What it was told last."""
+        with self._changing:
+            return self._changed or self._options
+
+    @property
+    def pid(self) -> Optional[int]:
+        """Its process now, None when there is none."""
+        child = self._child
+        return None if child is None else child.pid
 
     def next(self, width: int, height: int, with_jpeg: bool, caption: Optional[str] = None) -> Frame:
-        """The next frame, its pixels made for an input of this size. Raises `CameraError` when it was lost."""
+        """The next frame, its pixels made for an input of this size.
+
+        with_jpeg : the whole picture is wanted as well; caption : wanted is also one with this text in it.
+        Raises `CameraError` when the camera was lost, there is none, or it was stopped.
+        """
+        self._take_change()
+        if self._options.source is None:
+            self._wake.wait(1.0)
+            raise CameraError(self.state.reason)
         if self._child is None:
-            self._start(width, height)
-        timeout = self._patience if self.state.state == ONLINE else _OPEN_TIMEOUT
-        try:
-            self._child.channel.send(("next", self._last, with_jpeg or caption is not None))
-            message = self._receive(timeout)
-        except (EOFError, OSError):
-            self._child.wait(1.0)
-            raise self._lose("its process " + self._child.describe_end()) from None
-        if message[0] == "lost":
-            raise self._lose(message[1])
-        _, self._last, captured, pixels, jpeg = message
-        self._failures = 0
-        if self.state.state != ONLINE:
-            log.info("camera online: %s", self.state.source)
-            self.state = CameraState(ONLINE, "", self.state.source)
+            self._start()
+        facts = self._ask(("next", self._last, width, height, with_jpeg, caption))
+        age = time.monotonic() - facts["came"]
+        if age > self._longest_wait(ONLINE):
+            raise self._lose(f"its newest frame is {age:.0f} s old")
+        self._last, self._failures, self._frozen = facts["number"], 0, None
+        self._tell(facts)
         # Numbers go on over a restart of the process, so that clients can count on them.
-        return Frame(self._before + self._last, captured, pixels, jpeg, None if caption is None else jpeg)
+        number = self._before + self._last
+        made = (facts[name] for name in ("captured", "pixels", "jpeg", "annotated", "width", "height"))
+        return Frame(number, *made)
+
+    def annotated(self, caption: str) -> Optional[bytes]:
+        """The frame that `next` gave last, whole, with a text in it, as JPEG; None when its process is gone.
+
+        Called by the thread that calls `next`. Raises `CameraError` when the camera was lost.
+        """
+        if self._child is None or not self._last:
+            return None
+        return self._ask(("annotate", caption))
+
+    def change(self, options: CameraOptions) -> None:
+        """Have the source opened anew with other options, at once. Safe from any thread."""
+        with self._changing:
+            self._changed = options
+            self._wake.set()
+            self._kill()
 
     def stop(self) -> None:
         """Make `next` end soon, from another thread."""
-        self._stopping.set()
-        child = self._child
-        if child is not None:
-            child.kill()
+        with self._changing:
+            self._stopping.set()
+            self._wake.set()
+            self._kill()
 
     def close(self) -> None:
         """End the process. Called by the thread that calls `next`."""
-        child, self._child = self._child, None
-        if child is not None and not child.release():
+        with self._changing:
+            child, self._child = self._child, None
+        if child is not None and not child.release(_GOING):
             log.error("the camera's process %d can't be killed, a driver holds it; it is given up", child.pid)
 
-    def _start(self, width: int, height: int) -> None:
-        if self._stopping.wait(PAUSES[min(self._failures, len(PAUSES) - 1)]):
-            raise CameraError("the daemon is stopping")
+    def _kill(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+
+    def _take_change(self) -> None:
+        """Go over to other options, if there are any."""
+        with self._changing:
+            options, self._changed = self._changed, None
+            if options is None:
+                return
+            if not self._stopping.is_set():
+                self._wake.clear()
+        self.close()
+        self._options, self._failures, self._frozen = options, 0, None
+        self.state = self._first_state()
+
+    def _first_state(self) -> CameraState:
+        source = self._options.source
+        reason = "no camera is configured or connected" if source is None else "the camera is being opened"
+        state = NONE if source is None else STARTING
+        restarts = max(0, self._starts - 1)
+        return CameraState(state, reason, source and masked(source), time.time(), restarts=restarts)
+
+    def _start(self) -> None:
+        pauses = self._patience.pauses
+        self._wake.wait(pauses[min(self._failures, len(pauses) - 1)])
+        self._check_wanted()
         self._before, self._last = self._before + self._last, 0
+        self._broken_before, self._broken = self._broken_before + self._broken, 0
+        arguments = {"options": tuple(self._options), "patience": tuple(self._patience), "frozen": self._frozen}
         try:
-            self._child = Child(_TARGET, dict(self._arguments, width=width, height=height))
+            child = Child(_TARGET, arguments)
         except ChildError as error:
             raise self._lose(str(error)) from error
+        _bound_receiving(child)
+        with self._changing:
+            self._child = child
+        self._starts += 1
+        self.state = self.state._replace(restarts=self._starts - 1)
 
-    def _receive(self, timeout: float):
-        if not self._child.channel.poll(timeout):
-            raise self._lose(f"no frame for {timeout:g} s")
+    def _check_wanted(self) -> None:
+        """Raise `CameraError` when this camera is to stop or to change."""
+        if self._stopping.is_set():
+            raise CameraError("the daemon is stopping")
+        if self._changed is not None:
+            raise CameraError("the camera is being changed")
+
+    def _ask(self, question: tuple) -> Any:
+        """One exchange with the process. Raises `CameraError`."""
+        timeout = self._longest_wait(self.state.state)
+        try:
+            self._child.channel.send(question)
+            message = self._receive(timeout)
+        except (EOFError, OSError):
+            self._check_wanted()
+            ended = self._child.wait(1.0)
+            reason = "its process " + self._child.describe_end() if ended else "its process answers no more"
+            raise self._lose(reason) from None
+        if message[0] == "lost":
+            self._frozen = message[2]
+            raise self._lose(message[1])
+        return message[1]
+
+    def _longest_wait(self, state: str) -> float:
+        """Seconds for a frame: slow sources get the time they need."""
+        if state != ONLINE:
+            return self._patience.first
+        return max(self._patience.frame, 2.0 / self._options.fps + 5.0 if self._options.fps else 0.0)
+
+    def _receive(self, timeout: float) -> tuple:
+        ends = time.monotonic() + timeout
+        while not self._child.channel.poll(min(_STEP, timeout)):
+            self._check_wanted()
+            if time.monotonic() > ends:
+                raise self._lose(f"no frame for {timeout:g} s")
         return self._child.channel.recv()
+
+    def _tell(self, facts: Dict[str, Any]) -> None:
+        """Bring the state up to date; its figures now and then only, because whoever watches is told of each change."""
+        state, now = self.state, time.monotonic()
+        size = facts["width"], facts["height"]
+        self._broken = facts["broken"]
+        if state.state != ONLINE:
+            log.info("camera online: %s", state.source)
+            state = state._replace(state=ONLINE, reason="", since=time.time(), fps=None)
+            self._told = now
+        elif now - self._told > self._patience.figures:
+            self._told = now
+            rate = facts["rate"]
+            state = state._replace(fps=rate and float(f"{rate:.2g}"), broken=self._broken_before + self._broken)
+        if state is not self.state or (state.width, state.height) != size:
+            self.state = state._replace(kind=facts["kind"], width=size[0], height=size[1])
 
     def _lose(self, reason: str) -> CameraError:
         reason = masked(reason)
-        if not self._stopping.is_set():
-            log.warning("the camera %s was lost: %s", self.state.source, reason)
-        self.state = CameraState(LOST, reason, self.state.source)
-        self._failures += 1
         self.close()
+        if self._stopping.is_set() or self._changed is not None:
+            return CameraError(reason)
+        log.warning("the camera %s was lost: %s", self.state.source, reason)
+        since = self.state.since if self.state.state == LOST else time.time()
+        broken = self._broken_before + self._broken
+        self.state = self.state._replace(state=LOST, reason=reason, since=since, fps=None, broken=broken)
+        self._failures += 1
         return CameraError(reason)
+
+
+def _bound_receiving(child: Child) -> None:
+    """A process that is stopped in the middle of a message must not hold up who reads it."""
+    with socket.socket(fileno=os.dup(child.channel.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _MESSAGE, 0))

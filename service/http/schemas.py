@@ -270,7 +270,16 @@ COMPONENTS: Dict[str, Schema] = {
             "additionalProperties": {"type": "number"},
         },
         camera=record(
-            state={"type": "string", "enum": [NONE, STARTING, ONLINE, LOST]}, reason=TEXT, source=or_null(TEXT)
+            state={"type": "string", "enum": [NONE, STARTING, ONLINE, LOST]},
+            reason=TEXT,
+            source=or_null(TEXT),
+            since={"type": "number", "description": "when it came to be so, in seconds since 1970"},
+            kind=or_null(text("v4l2, rtsp, http, video or folder")),
+            restarts=dict(COUNT, description="processes started after the first"),
+            width=or_null(COUNT),
+            height=or_null(COUNT),
+            fps=or_null({"type": "number", "description": "frames a second of the source, as seen"}),
+            broken=dict(COUNT, description="pictures that were damaged"),
         ),
     ),
     "ProtocolError": record(error=TEXT, code=text("a stable word for programs; the protocol itself has none")),

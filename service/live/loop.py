@@ -58,10 +58,9 @@ class LiveLoop:
         self.captured: Optional[float] = None
 
     def start(self) -> None:
-        """Start the loop; without a camera there is nothing to do."""
+        """Start the loop; a camera may come later, by a changed setting."""
         self._tell(CAMERA, self._camera_facts())
-        if self._camera.state.source is not None:
-            self._thread.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """End the loop and the camera's process."""
@@ -110,14 +109,14 @@ class LiveLoop:
             return
         now = time.monotonic()
         view = self.viewfinder.wants(now)
-        caption = self._caption() if view.annotated else None
-        frame = self._camera.next(
-            info.input_width, info.input_height, view.plain or self._to_review is not None, caption
-        )
+        with_jpeg = view.plain or self._to_review is not None
+        frame = self._camera.next(info.input_width, info.input_height, with_jpeg)
         self.captured = frame.captured
         self._tell(CAMERA, self._camera_facts())
         self.viewfinder.put(frame, now)
         self._classify(frame)
+        if view.annotated:  # after the answer, so that the caption is that of this very frame
+            self.viewfinder.put(frame._replace(jpeg=None, annotated=self._camera.annotated(self._caption())), now)
 
     def _classify(self, frame: Frame) -> None:
         started = time.perf_counter()
@@ -166,7 +165,7 @@ class LiveLoop:
             self._watchers.publish(DECISION, facts)
 
     def _caption(self) -> str:
-        """What is drawn into annotated pictures: what was decided up to the frame before."""
+        """What is drawn into annotated pictures."""
         return self.decision.now.label or "unknown"
 
     def _camera_facts(self) -> Dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 
 from coral_learn import Extractor
 from coral_learn.runtime.edgetpu import find_edge_tpus
+from service.camera import CameraOptions
 from service.camera.sources import open_source, resolve_camera
 
 pytestmark = pytest.mark.board
@@ -81,8 +82,8 @@ def test_camera_delivers_frames():
     name = resolve_camera("auto")
     if name is None:
         pytest.skip("no V4L2 camera is connected")
-    source = open_source(name, 0)
-    frames = [source.read() for _ in range(10)]
+    source = open_source(CameraOptions(name))
+    frames = [source.read().decode()[0] for _ in range(10)]
     source.close()
     assert all(frame.ndim == 3 and frame.dtype == np.uint8 for frame in frames)
     assert any(not np.array_equal(frames[0], frame) for frame in frames[1:])

@@ -12,7 +12,7 @@ from flask import Flask
 
 from service.__main__ import main
 from service.addresses import masked
-from service.camera import Camera
+from service.camera import Camera, CameraOptions
 from service.errors import CameraError, ExtractorBusy, NotFound
 from service.http import accounting, problems
 from service.logs import JournalFormatter, JsonFormatter, TextFormatter, formatter
@@ -325,7 +325,7 @@ def test_no_password_in_what_is_printed(capsys):
 
 def test_no_password_in_the_state_of_the_camera():
     """Neither in its source nor in why it was lost: both are shown to whoever asks for the status."""
-    camera = Camera("nothing://user:secret@camera/1", 0)
+    camera = Camera(CameraOptions("nothing://user:secret@camera/1"))
     try:
         with pytest.raises(CameraError) as lost:
             camera.next(32, 32, False)

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from coral_learn.errors import ImageError
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import ImageLimits
-from service.camera import Camera
+from service.camera import Camera, CameraOptions
 from service.extraction import ExtractorSupervisor
 from service.jobs import JobQueue
 from service.jobs.options import read_options
@@ -50,7 +50,7 @@ class Parts:
         self.jobs = JobQueue(self.store, self.answering, versions, self.metrics)
         self.review = ReviewRing(folder / "review", self.answering, self.store.must_have_room, 0)
         watching = self.watchers, Places(1, "look"), self.metrics, DecisionRule(), self.review
-        self.live = LiveLoop(Camera(None, 0), self.extraction, self.answering, *watching)
+        self.live = LiveLoop(Camera(CameraOptions()), self.extraction, self.answering, *watching)
         watched = self.store, self.extraction, self.answering, self.jobs, self.live, self.watchers
         self.metrics.read_from(Readings(*watched, Temperature(sysfs), self.review))
         self.adopt = lambda: versions.adopt(INFO, model)

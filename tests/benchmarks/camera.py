@@ -1,0 +1,189 @@
+"""What the camera's stages cost, and how near the live loop comes to the bare extractor, side by side in one run.
+
+    .venv/bin/python tests/benchmarks/camera.py [stages] [loop] [--seconds N] [--threads N]
+
+Stages: each as a ratio to the naive way, which decodes the whole picture and resizes it. Loop: frames a second of a
+running daemon and of the extractor alone, in turns, with a camera that is faster than both. Ratios count; the
+milliseconds are this machine's. `--camera URL|FOLDER` adds a source of yours to the loop.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+
+import numpy as np  # noqa: E402
+from daemon_process import RunningDaemon  # noqa: E402
+from picture_servers import MjpegServer  # noqa: E402
+
+from coral_learn import image  # noqa: E402
+from coral_learn.extractor import Extractor  # noqa: E402
+from coral_learn.heads import ImprintingHead  # noqa: E402
+from service.camera import jpeg  # noqa: E402
+from service.camera.making import FrameMaker  # noqa: E402
+from service.camera.shot import Shot  # noqa: E402
+from service.camera.view import View  # noqa: E402
+
+SIZES = {"480p": (640, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
+PICTURES = 8
+ROUNDS = 40
+TURNS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help="stages, loop")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement of the loop")
+    parser.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1), help="of the extractor")
+    parser.add_argument("--camera", help="a source to measure the loop with as well")
+    wanted = parser.parse_args()
+    for part in wanted.parts or ("stages", "loop"):
+        {"stages": stages, "loop": loop}[part](wanted)
+
+
+def stages(wanted) -> None:
+    """Medians of each stage, the careful and the naive way in turns."""
+    extractor = Extractor(threads=wanted.threads)
+    width, height = extractor.info.input_width, extractor.info.input_height
+    head, maker = (
+        ImprintingHead.suited(extractor.info.embedding_size, extractor.manifest.mean_embedding),
+        FrameMaker(View()),
+    )
+    for name, size in SIZES.items():
+        times, folder = {}, tempfile.TemporaryDirectory()
+        files = [Path(folder.name) / f"{number}.jpg" for number in range(PICTURES)]
+        for number, file in enumerate(files):
+            file.write_bytes(picture(number, *size))
+        for number, file in enumerate(files[:3]):
+            head.learn_one(extractor.embed(image.decode(file.read_bytes())), number)
+        side = image.decode_side(width, height)
+        for number in range(ROUNDS):
+            data = timed(times, "read", files[number % PICTURES].read_bytes)
+            whole = timed(times, "naive decode", image.decode, data)
+            timed(times, "naive resize", image.fit, whole, width, height)
+            shot = Shot(data=data)
+            rgb, _ = timed(times, "decode", shot.decode, side)
+            pixels = timed(times, "resize", image.fit, rgb, width, height)
+            embedding = timed(times, "embed", extractor.embed_pixels, pixels)
+            timed(times, "head", head.scores, embedding)
+            timed(times, "naive encode", jpeg.encode, whole)
+            made = maker.make(shot, width, height, whole=False)
+            timed(times, "encode", maker.plain, made)
+            timed(times, "annotate", maker.annotated, made, "cup 97 %")
+        folder.cleanup()
+        middle = {stage: 1000 * statistics.median(found) for stage, found in times.items()}
+        line = [f"{stage} {middle[stage]:.2f} ms" for stage in ("read", "embed", "head", "annotate")]
+        for stage in ("decode", "resize", "encode"):
+            before = middle["naive " + stage]
+            line.append(f"{stage} {middle[stage]:.2f} ms, {middle[stage] / before:.2f} of the naive {before:.2f}")
+        both = (middle["decode"] + middle["resize"]) / (middle["naive decode"] + middle["naive resize"])
+        share = (middle["decode"] + middle["resize"]) / middle["embed"]
+        print(f"stages {name}: {'; '.join(line)}; decode and resize {both:.2f} of naive, {share:.2f} of the embedding")
+    extractor.close()
+
+
+def loop(wanted) -> None:
+    """Frames a second that a daemon classifies, beside those of the extractor alone in this process."""
+    extractor = Extractor(threads=wanted.threads)
+    for name, size in SIZES.items():
+        pictures = [picture(number, *size) for number in range(PICTURES)]
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "frames"
+            folder.mkdir()
+            for number, data in enumerate(pictures):
+                (folder / f"{number}.jpg").write_bytes(data)
+            compare(wanted, extractor, f"{name} folder", str(folder), Path(place) / "one")
+            with MjpegServer(lambda number, all_=tuple(pictures): all_[number % PICTURES], rate=120.0) as server:
+                compare(wanted, extractor, f"{name} MJPEG", server.url(), Path(place) / "two")
+    if wanted.camera:
+        with tempfile.TemporaryDirectory() as place:
+            compare(wanted, extractor, wanted.camera, wanted.camera, Path(place))
+    extractor.close()
+
+
+def compare(wanted, extractor: Extractor, name: str, camera: str, data_dir: Path) -> None:
+    """The daemon at work and stopped, in turns with the extractor alone."""
+    flags = ["--camera", camera, "--threads", str(wanted.threads)]
+    if Path(camera).is_dir():  # faster than the extractor, but not by so much that reading files is what is measured
+        flags += ["--camera-fps", str(min(240, round(1.5 * embeddings_a_second(extractor, 1.0))))]
+    daemon = RunningDaemon(data_dir, *flags)
+    daemon.wait_ready()
+    for number in range(3):
+        daemon.teach(f"class {number}", picture(number, 640, 480))
+    time.sleep(2.0)  # let it measure the model it has now
+    ours = family(daemon)
+    watched, alone = [], []
+    for _ in range(TURNS):
+        watched.append(frames_a_second(daemon, wanted.seconds))
+        stop(ours)
+        alone.append(embeddings_a_second(extractor, wanted.seconds / 2))
+        go_on(ours)
+        time.sleep(0.5)
+    daemon.stop()
+    ratios = [one / other for one, other in zip(watched, alone)]
+    print(
+        f"loop {name}: {statistics.median(watched):.1f} frames a second, the extractor alone "
+        f"{statistics.median(alone):.1f}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    )
+
+
+def picture(seed: int, width: int, height: int) -> bytes:
+    """A JPEG with structure of all sizes, as a photograph has."""
+    import cv2
+
+    random = np.random.RandomState(seed)
+    layers = [random.randint(0, 256, (height >> k, width >> k, 3)).astype(np.uint8) for k in range(1, 7)]
+    grown = [cv2.resize(layer, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32) for layer in layers]
+    mixed = sum(weight * layer for weight, layer in zip((0.05, 0.1, 0.15, 0.2, 0.25, 0.25), grown))
+    return jpeg.encode(mixed.clip(0, 255).astype(np.uint8))
+
+
+def timed(times: dict, stage: str, action, *arguments):
+    began = time.perf_counter()
+    result = action(*arguments)
+    times.setdefault(stage, []).append(time.perf_counter() - began)
+    return result
+
+
+def frames_a_second(daemon: RunningDaemon, seconds: float) -> float:
+    before, began = daemon.get("/v1/status").json["counts"]["frames"], time.perf_counter()
+    time.sleep(seconds)
+    after = daemon.get("/v1/status").json["counts"]["frames"]
+    return (after - before) / (time.perf_counter() - began)
+
+
+def embeddings_a_second(extractor: Extractor, seconds: float) -> float:
+    """What the extractor gives when nothing else is asked of the machine."""
+    width, height = extractor.info.input_width, extractor.info.input_height
+    pixels = np.random.RandomState(0).randint(0, 256, (height, width, 3)).astype(np.uint8)
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        extractor.embed_pixels(pixels)
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+def family(daemon: RunningDaemon) -> list:
+    """The daemon's own process and those it started."""
+    return [daemon.process.pid, *daemon.child_pids()]
+
+
+def stop(pids: list) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+
+def go_on(pids: list) -> None:
+    for pid in reversed(pids):
+        os.kill(pid, signal.SIGCONT)
+
+
+if __name__ == "__main__":
+    main()
