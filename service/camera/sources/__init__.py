@@ -34,10 +34,10 @@ def open_source(options: CameraOptions, patience: Patience = Patience()) -> Sour
     path = Path(name)
     if path.is_dir():
         return FolderSource(path, options.fps or _FOLDER_RATE)
+    if path.is_file():  # a regular one, wherever it lies: /dev/shm holds files as well
+        return VideoSource(path)
     if name.startswith("/dev/"):
         return V4l2Source(options)
-    if path.is_file():
-        return VideoSource(path)
     raise CameraError(f"there is no camera, video file or folder {name}")
 
 
