@@ -24,6 +24,11 @@ function showAnswer(answer, decided) {
   byId("raw").textContent = decided !== undefined && answer.class !== decided ? `just now: ${raw}, ${percent(answer.score)}` : "";
   showBars(answer.predictions);
   showDetails(answer);
+  say();
+}
+
+function say() {
+  byId("caption").textContent = byId("answer").textContent;
   speak(byId("answer").textContent);
 }
 
@@ -126,7 +131,7 @@ function fillScreen() {
 function showNoAnswer() {
   byId("answer").textContent = "–";
   byId("raw").textContent = byId("details").textContent = "";
-  speak("");
+  say();
 }
 
 export function startLive() {

@@ -15,7 +15,7 @@ export function showTab(id) {
     panelOf(tab).hidden = !here;
   }
   const panel = panelOf(chosen).id;
-  if (location.hash.slice(1) !== panel) history.replaceState(null, "", `#${panel}`);
+  if (location.hash.slice(2) !== panel) history.replaceState(null, "", `#/${panel}`);
   tell("shown", panel);
 }
 
@@ -24,8 +24,8 @@ export function startTabs() {
     tab.onclick = () => showTab(tab.getAttribute("aria-controls"));
     tab.onkeydown = move;
   }
-  window.addEventListener("hashchange", () => showTab(location.hash.slice(1)));
-  showTab(location.hash.slice(1));
+  window.addEventListener("hashchange", () => showTab(location.hash.slice(2)));
+  showTab(location.hash.slice(2));
 }
 
 function move(event) {

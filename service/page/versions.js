@@ -61,11 +61,11 @@ function current(items, before) {
   const live = model.version === "live";
   const head = make("select", { id: "live-head", "aria-label": "Kind of live model" }, ...LIVE_HEADS.map((one) => make("option", { value: one, selected: one === items[0].head }, headName(one))));
   const toLive = working(live ? "Use this kind" : "Back to the live model", () => activate("live", head.value), { class: live ? "small" : "main", id: "to-live" });
-  const known_ = items.some((one) => String(one.version) === String(before)) && String(before) !== String(model.version);
-  const back = known_ ? working(`Go back to ${before === "live" ? "the live model" : versionName(before)}`, () => activate(before), { class: "small", id: "go-back" }) : null;
-  return make("div", { class: "card" }, heading(3, `The ${versionName(model.version)} answers`),
+  const there = before !== "live" && items.some((one) => String(one.version) === String(before)) && String(before) !== String(model.version);
+  const back = there ? working(`Go back to ${versionName(before)}`, () => activate(before), { class: "small", id: "go-back" }) : null;
+  return make("div", { class: "card" }, heading(3, `${live ? "The live model" : `Version ${model.version}`} answers`),
     make("p", {}, live ? `It learns with every picture (${headName(model.head)}).` : `It is trained and fixed (${headName(model.head)})${unseenWords(model)}.`),
-    row(back, make("label", { class: "row" }, make("span", { class: "quiet" }, "live model as"), head), toLive));
+    row(toLive, make("label", { class: "row" }, make("span", { class: "quiet" }, "as"), head), back));
 }
 
 function table(items) {
