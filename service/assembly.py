@@ -12,6 +12,7 @@ from coral_learn.manifest import Manifest
 from service.calibrating import Calibrating
 from service.camera import Camera
 from service.camera.sources import resolve_camera
+from service.capturing import Capturing
 from service.demo import draw_demo
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
@@ -20,7 +21,8 @@ from service.jobs import JobQueue
 from service.jobs.exchanging import EXCHANGE, Exchange, chosen_model
 from service.jobs.importing import IMPORT, Importing
 from service.learning import Answering, Teaching, Versions, pretrained_of
-from service.live import LiveLoop, Watchers
+from service.lessons import Lessons
+from service.live import DecisionRule, LiveLoop, Places, Watchers
 from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.readings import Readings
@@ -71,12 +73,15 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
 
     extraction.on_ready = take_extractor
     watchers = Watchers(settings.max_streams)
-    live = LiveLoop(_camera(settings, store), extraction, answering, watchers, metrics)
+    places = Places(settings.max_picture_streams, "watch the picture")
+    live = LiveLoop(_camera(settings, store), extraction, answering, watchers, places, metrics, DecisionRule())
     rates = settings.false_accept_rate, settings.most_refused
     most_unpacked = 2 * int(settings.max_import_mb * MEGABYTE)
     importing = Importing(store, extraction, pictures, answering, teaching, limits, most_unpacked, live.tell_model)
     workers = {IMPORT: importing.run, EXCHANGE: Exchange(store, extraction, pictures, settings.model).run}
     jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers)
+    calibrating = Calibrating(store, answering, versions, *rates)
+    lessons = Lessons(store, extraction, pictures, answering, teaching, calibrating)
     temperature = Temperature()
     metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature))
     return Services(
@@ -88,7 +93,9 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
         answering=answering,
         teaching=teaching,
         versions=versions,
-        calibrating=Calibrating(store, answering, versions, *rates),
+        calibrating=calibrating,
+        lessons=lessons,
+        capturing=Capturing(live, lessons, answering),
         writer=ModelWriter(store.folder),
         jobs=jobs,
         live=live,

@@ -45,7 +45,7 @@ class Daemon:
             parts.access,
             self._listener,
             Bodies(store, picture_limits(settings).max_bytes, int(settings.max_import_mb * MEGABYTE)),
-            settings.max_streams,
+            settings.max_streams + settings.max_picture_streams,
             settings.trusted_proxy,
             encryption is not None,
         )
@@ -101,6 +101,7 @@ class Daemon:
             signal.signal(number, signal.SIG_IGN)  # once is enough; stopping has its own time limits
         self._ending = True
         self._parts.watchers.close()
+        self._parts.live.viewfinder.close()
         self._parts.extraction.interrupt()
         self._server.pull_trigger()
 

@@ -50,7 +50,7 @@ class Readings:
         yield _info("build", "The daemon.", {"version": coral_learn.__version__})
         yield from self._of_extractor()
         yield from self._of_camera()
-        yield _gauge("watchers", "Clients that watch the stream.", self._watchers.watching)
+        yield _gauge("watchers", "Clients that watch the stream.", self._watchers.places.taken)
         yield from self._of_model()
         try:
             yield from self._of_store()

@@ -76,6 +76,7 @@ class Settings:
         1e6,
     )
     max_streams: int = _setting(32, "clients that may watch the stream at the same time", 1, 256)
+    max_picture_streams: int = _setting(4, "clients that may watch the camera's picture at the same time", 1, 32)
     extractor_timeout: float = _setting(10.0, "seconds an embedding may take before its process is replaced", 0.1, 600)
     allowed_hosts: str = _setting("", "further names this daemon is reached by, separated by commas")
     tls_cert: str = _setting("", "certificate chain, a PEM file; with it and tls-key the daemon speaks HTTPS only")

@@ -11,6 +11,7 @@ from coral_learn.training.doctor import (
     examine_training,
     expect_from_more,
 )
+from coral_learn.training.doctor.examples import SAME_PICTURE
 from coral_learn.training.evaluation import NO_EVALUATION, Evaluation, auroc, evaluate, evaluate_left_out
 from coral_learn.training.finder import find_batch_size, find_learning_rate
 from coral_learn.training.fit import EpochReport, HeldOut, fit_softmax
@@ -27,6 +28,7 @@ __all__ = [
     "KINDS",
     "MOST_REFUSED",
     "NO_EVALUATION",
+    "SAME_PICTURE",
     "Calibrated",
     "CalibratedHead",
     "Choice",

@@ -23,12 +23,17 @@ _TARGET = "service.camera.child:run"
 
 
 class Frame(NamedTuple):
-    """A frame. captured : seconds since 1970; pixels : as the extractor takes them; jpeg : the whole, if asked for."""
+    """A frame.
+
+    captured : seconds since 1970; pixels : as the extractor takes them; jpeg : the whole, if asked for; annotated : the
+    whole with a caption, if asked for
+    """
 
     number: int
     captured: float
     pixels: np.ndarray
     jpeg: Optional[bytes]
+    annotated: Optional[bytes] = None
 
 
 class CameraState(NamedTuple):
@@ -56,13 +61,13 @@ class Camera:
         reason = "no camera is configured or connected" if source is None else "the camera is being opened"
         self.state = CameraState(NONE if source is None else STARTING, reason, source and masked(source))
 
-    def next(self, width: int, height: int, with_jpeg: bool) -> Frame:
+    def next(self, width: int, height: int, with_jpeg: bool, caption: Optional[str] = None) -> Frame:
         """The next frame, its pixels made for an input of this size. Raises `CameraError` when it was lost."""
         if self._child is None:
             self._start(width, height)
         timeout = self._patience if self.state.state == ONLINE else _OPEN_TIMEOUT
         try:
-            self._child.channel.send(("next", self._last, with_jpeg))
+            self._child.channel.send(("next", self._last, with_jpeg or caption is not None))
             message = self._receive(timeout)
         except (EOFError, OSError):
             self._child.wait(1.0)
@@ -75,7 +80,7 @@ class Camera:
             log.info("camera online: %s", self.state.source)
             self.state = CameraState(ONLINE, "", self.state.source)
         # Numbers go on over a restart of the process, so that clients can count on them.
-        return Frame(self._before + self._last, captured, pixels, jpeg)
+        return Frame(self._before + self._last, captured, pixels, jpeg, None if caption is None else jpeg)
 
     def stop(self) -> None:
         """Make `next` end soon, from another thread."""

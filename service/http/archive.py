@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 
 from service.errors import Invalid, Unavailable, UnsupportedBody
 from service.http.description import Media, describes
-from service.http.events import EventStream
+from service.http.events import HeldStream
 from service.http.schemas import JOB_QUEUED
 from service.http.services import Services, services
 from service.http.training import job_response
@@ -35,7 +35,7 @@ _TYPES = (
 def get_archive():
     """The data set with embeddings as a zip: a folder a class, and a manifest."""
     parts = services()
-    response = Response(EventStream(parts.watchers, _pieces(parts)), mimetype="application/zip")
+    response = Response(HeldStream(parts.watchers.places, _pieces(parts)), mimetype="application/zip")
     name = time.strftime("coral-learn-%Y-%m-%d.zip")
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

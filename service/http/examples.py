@@ -1,6 +1,6 @@
 """/v1/examples"""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -28,17 +28,15 @@ from service.http.schemas import (
     ref,
 )
 from service.http.services import services
-from service.pictures import Picture
+from service.lessons import Prepared
 from service.store.classes import check_name
-from service.store.examples import NewPicture, Origin, StoredExample
+from service.store.examples import Origin, StoredExample
 
 blueprint = Blueprint("examples", __name__)
 
 VIEWS = ("stored", "model")
 LONGEST_ID = 200
-_OWN_TEXT = dict(TEXT, minLength=1, maxLength=LONGEST_ID)
-_SURELY_OTHER = 0.9
-_QUICKLY_MEASURED = 100  # examples
+OWN_TEXT = dict(TEXT, minLength=1, maxLength=LONGEST_ID)
 
 
 @blueprint.post("/v1/examples")
@@ -51,8 +49,8 @@ _QUICKLY_MEASURED = 100  # examples
     },
     query=[
         Parameter("class", CLASS_NAME, "made when it is missing", required=True),
-        Parameter("client_id", _OWN_TEXT, "the client's own name for the pictures"),
-        Parameter("capture", _OWN_TEXT, "frames taken together share it, and are never on both sides of a measurement"),
+        Parameter("client_id", OWN_TEXT, "the client's own name for the pictures"),
+        Parameter("capture", OWN_TEXT, "frames taken together share it, and are never on both sides of a measurement"),
         flag("measure", "measure the accuracy afterwards, however long that takes"),
     ],
     body=PICTURES,
@@ -60,35 +58,13 @@ _QUICKLY_MEASURED = 100  # examples
 def add_examples():
     """Teach a class one or more pictures. What is accepted is on the disk before the answer."""
     name = check_name(_class_in_query())
-    pictures, rejected = _read(uploads())
-    if not pictures:
+    prepared, rejected = _prepare(uploads())
+    if not prepared:
         return _nothing_accepted(rejected)
-    parts, new = services(), [_to_store(picture) for picture in pictures]
-    doubts = [_doubts(name, one) for one in new]
-    measure, before = truth("measure"), _accuracy()
-    taught = parts.teaching.add_examples(name, new, [picture.data for picture in pictures], _origin())
+    parts = services()
+    outcome = parts.lessons.teach(name, prepared, _origin(), truth("measure"))
     parts.live.tell_model()
-    accepted = [
-        {
-            "id": one.example,
-            "sha256": picture.sha256,
-            "width": picture.header.width,
-            "height": picture.header.height,
-            "duplicate": not one.new,
-            "warnings": picture.warnings + doubt + _elsewhere(picture.sha256, name) + _not_seen(one.example),
-        }
-        for picture, one, doubt in zip(pictures, taught.examples, doubts)
-    ]
-    body = {
-        "class": name,
-        "accepted": accepted,
-        "rejected": rejected,
-        "class_examples": parts.store.classes.get(name).examples,
-        "model": parts.answering.model,
-        "accuracy": {"before": before, "after": _measured(measure)},
-        "step": taught.step,
-    }
-    return jsonify(body), 201
+    return jsonify({**outcome.as_dict(), "rejected": rejected}), 201
 
 
 @blueprint.get("/v1/examples")
@@ -183,24 +159,17 @@ def _class_in_query() -> str:
     return name
 
 
-def _read(files: List[Upload]) -> Tuple[List[Picture], List[Dict[str, Any]]]:
-    """Decode; pictures that can't be used are told apart."""
+def _prepare(files: List[Upload]) -> Tuple[List[Prepared], List[Dict[str, Any]]]:
+    """Decode and embed; pictures that can't be used are told apart."""
     parts, good, rejected = services(), [], []
+    parts.extraction.must_have_room()
     for file in files:
         try:
-            picture = parts.pictures.read(file.data, parts.answering.must_have_extractor())
+            good.append(parts.lessons.prepare(file.data))
         except ImageError as error:
             refusal = {"filename": file.filename, "code": error.code, "detail": str(error)}
             rejected.append(dict(refusal, status=status_of(error)))
-        else:
-            good.append(picture)
     return good, rejected
-
-
-def _to_store(picture: Picture) -> NewPicture:
-    embedded = services().extraction.embed(picture.pixels)
-    facts = picture.sha256, *picture.header, len(picture.data)
-    return NewPicture(*facts, embedded.embedding, embedded.extractor)
 
 
 def _origin() -> Origin:
@@ -210,44 +179,6 @@ def _origin() -> Origin:
         if value is not None and not (1 <= len(value) <= LONGEST_ID and value.isprintable()):
             raise Invalid(f"{name} has 1 to {LONGEST_ID} printable characters", name)
     return Origin("upload", capture, client_id)
-
-
-def _doubts(name: str, picture: NewPicture) -> List[str]:
-    """What the model that answers thinks of a picture before it is taught."""
-    answering = services().answering
-    answer = answering.classify(picture.embedding, 1)
-    if answer.label in (None, name) or answer.score < _SURELY_OTHER or name not in answering.class_names().values():
-        return []
-    return [f"it looks like {answer.label!r} ({answer.score:.0%}) rather than {name!r}"]
-
-
-def _accuracy() -> Optional[float]:
-    """The live model's accuracy, each example left out, as it was last measured."""
-    report = services().answering.live_report
-    return report["left_out"]["accuracy"] if report is not None else None
-
-
-def _measured(asked: bool) -> Optional[float]:
-    """The same by now: measured at once when asked for, or where that takes no time worth mentioning."""
-    parts = services()
-    if not asked and parts.store.examples.count() > _QUICKLY_MEASURED:
-        return None
-    parts.calibrating.measure()
-    return _accuracy()
-
-
-def _not_seen(example: str) -> List[str]:
-    """A word of warning when what was taught is not in what answers."""
-    answering = services().answering
-    if answering.has_seen(example):
-        return []
-    version = answering.model["version"]
-    return [f"version {version} answers now and has not seen this picture: train again, or activate the live model"]
-
-
-def _elsewhere(sha256: str, name: str) -> List[str]:
-    others = {one.class_name for one in services().store.examples.of_picture(sha256)} - {name}
-    return [f"the same picture is in the class {other!r} as well" for other in sorted(others)]
 
 
 def _nothing_accepted(rejected: List[Dict[str, Any]]) -> Response:

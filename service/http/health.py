@@ -50,7 +50,7 @@ def status():
         counts={
             "classes": len(parts.store.classes.all()),
             "examples": parts.store.examples.count(),
-            "watching": parts.watchers.watching,
+            "watching": parts.watchers.places.taken,
             "frames": parts.live.frames,
             "waiting": parts.extraction.waiting,
         },

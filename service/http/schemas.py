@@ -168,18 +168,28 @@ COMPONENTS: Dict[str, Schema] = {
         client_id=or_null(text("the client's own name for it")),
         created=SECONDS,
     ),
-    "Taught": record(
+    "Lesson": record(
         **{"class": TEXT},
         accepted=list_of(
             record(id=TEXT, sha256=SHA256, width=COUNT, height=COUNT, duplicate=YES_OR_NO, warnings=list_of(TEXT))
-        ),
-        rejected=list_of(
-            record(filename=TEXT, code=TEXT, detail=TEXT, status=dict(COUNT, description="it would have had alone"))
         ),
         class_examples=COUNT,
         model=ref("ModelTag"),
         accuracy=record(before=or_null(SHARE), after=or_null(SHARE)),
         step=STEP_OR_NULL,
+    ),
+    "Taught": also(
+        "Lesson",
+        rejected=list_of(
+            record(filename=TEXT, code=TEXT, detail=TEXT, status=dict(COUNT, description="it would have had alone"))
+        ),
+    ),
+    "Captured": also(
+        "Lesson",
+        capture=text("what its frames share"),
+        frames=dict(COUNT, description="taken"),
+        near_duplicates=dict(COUNT, description="of them, dropped"),
+        missed=or_null(text("why fewer were taken than asked for")),
     ),
     "Job": record(
         id=TEXT,
@@ -273,6 +283,14 @@ INFER_REQUEST = Media(
     ("application/json", "application/octet-stream"),
 )
 ACTIVE = record(model=ref("ModelTag"), unseen=ref("Unseen"))
+CAPTURE_BODY = only(
+    with_optional(
+        record(**{"class": CLASS_NAME}),
+        count={"type": "integer", "minimum": 1, "maximum": 100, "default": 1},
+        interval_s={"type": "number", "minimum": 0, "maximum": 10, "default": 0.2},
+        capture=dict(text("of an earlier one that goes on", minLength=1, maxLength=200)),
+    )
+)
 NAME_BODY = only(record(name=CLASS_NAME))
 CLASS_BODY = only(record(**{"class": CLASS_NAME}))
 HEAD_BODY = Media(

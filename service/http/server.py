@@ -155,21 +155,22 @@ def create_server(
     access: Access,
     listener: socket.socket,
     bodies: Bodies,
-    max_streams: int,
+    streams: int,
     trusted_proxy: str = "",
     encrypted: bool = False,
 ):
     """A server for `run_server`.
 
+    streams : how many may be open; each holds a thread
     encrypted : connections come by `tls_listener` instead of straight from the listener
     """
     lookahead = 1 if version_numbers(package_version("waitress")) >= _LOOKAHEAD_SAFE else 0
-    connections = 2 * max_streams + 100
+    connections = 2 * streams + 100
     proxy = {"trusted_proxy": trusted_proxy, "trusted_proxy_headers": _PROXY_HEADERS} if trusted_proxy else {}
     server = waitress.server.create_server(
         app,
         sockets=[listener],
-        threads=max_streams + _WORKERS,
+        threads=streams + _WORKERS,
         connection_limit=connections,
         max_request_body_size=bodies.largest_import + _MEGABYTE,
         inbuf_overflow=bodies.largest_import + _MEGABYTE,  # never to a file of its own, see `Bodies`

@@ -5,10 +5,12 @@ from typing import NamedTuple
 from flask import current_app
 
 from service.calibrating import Calibrating
+from service.capturing import Capturing
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
 from service.jobs import JobQueue
 from service.learning import Answering, Teaching, Versions
+from service.lessons import Lessons
 from service.live import LiveLoop, Watchers
 from service.metrics import Metrics
 from service.pictures import PictureReader
@@ -31,6 +33,8 @@ class Services(NamedTuple):
     teaching: Teaching
     versions: Versions
     calibrating: Calibrating
+    lessons: Lessons
+    capturing: Capturing
     writer: ModelWriter
     jobs: JobQueue
     live: LiveLoop

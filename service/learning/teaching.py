@@ -31,9 +31,13 @@ class Added(NamedTuple):
 
 
 class Taught(NamedTuple):
-    """The examples of an upload; step : its number in the journal, None where nothing was new."""
+    """The examples of an upload.
+
+    class_examples : how many their class has now; step : its number in the journal, None where nothing was new
+    """
 
     examples: List[Added]
+    class_examples: int
     step: Optional[int]
 
 
@@ -154,7 +158,7 @@ class Teaching:
                     self._store.journal.discard(step.connection, step.number, example.id)
             self._store.classes.delete(step.connection, source.id)
             step.note(number=source.id, name=name, into=into, moved=moved)
-        return Changed(self._store.classes.get(into), step.done)
+        return Changed(target._replace(examples=target.examples + len(moved)), step.done)
 
     def delete_class(self, name: str, for_good: bool = False) -> Deleted:
         """Remove a class with its examples. Raises `NotFound`, `Conflict`.
@@ -183,7 +187,7 @@ class Teaching:
             # Before the rows, so that a row always has its picture.
             for picture, content in zip(pictures, data):
                 self._store.images.save(picture.sha256, content)
-            made = self._store.classes.find(name) is None
+            before = self._store.classes.find(name)
             class_id = self._store.classes.find_or_create(step.connection, name)
             embeddings = self._first_embeddings(step, pictures)
             added = []
@@ -194,9 +198,9 @@ class Teaching:
                     step.changes_examples = True
                     step.learn.append((embeddings[picture.sha256], class_id))
             new_ones = [one.example for one in added if one.new]
-            if new_ones or made:
-                step.note(number=class_id, name=name, examples=new_ones, made=made)
-        return Taught(added, step.done)
+            if new_ones or before is None:
+                step.note(number=class_id, name=name, examples=new_ones, made=before is None)
+        return Taught(added, (before.examples if before else 0) + len(new_ones), step.done)
 
     def move_example(self, example_id: str, name: str) -> Changed:
         """Put an example into another class, made when missing. Raises `NotFound`, `Conflict`."""
@@ -209,7 +213,7 @@ class Teaching:
                 return Changed(example, None)
             self._move(step, example, class_id, name)
             step.note(example=example_id, before=example.class_id, number=class_id, name=name, made=made)
-        return Changed(self._store.examples.get(example_id), step.done)
+        return Changed(example._replace(class_id=class_id, class_name=name), step.done)
 
     def delete_example(self, example_id: str, for_good: bool = False) -> Deleted:
         """Remove an example; the live model answers as if it had never been. Raises `NotFound`."""

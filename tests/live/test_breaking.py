@@ -208,16 +208,7 @@ def test_syncs_that_fail(warm_daemon, strace, picture):
 @pytest.mark.timeout(HOURS)
 @pytest.mark.parametrize(
     "call",
-    [
-        *CALLS,
-        "unlink",
-        pytest.param(
-            "pread64",
-            marks=pytest.mark.xfail(
-                raises=AssertionError, reason="what an answer is made of is read behind the commit: 500 though stored"
-            ),
-        ),
-    ],
+    [*CALLS, "unlink", "pread64"],
 )
 def test_each_call_that_fails(warm_daemon, strace, picture, call):
     """Whatever system call of an upload fails: it is stored as a whole or not at all, and the daemon goes on."""

@@ -70,9 +70,10 @@ def test_stream_carries_what_is_seen(watched):
     with events_of(watched) as events:
         seen = classifications(events, 12)
     for one in seen:
-        assert {"class", "score", "predictions", "decided", "model", "device", "frame", "captured", "timing_ms"} == set(
-            one
-        )
+        assert set(one) == {
+            *("class", "score", "predictions", "decided", "decided_since", "model", "device"),
+            *("frame", "captured", "fps", "timing_ms"),
+        }
         assert one["device"] == "cpu"
         assert one["predictions"][0] == {"class": one["class"], "score": one["score"]}
     assert {one["class"] for one in seen} == {"red", "green", "blue"}

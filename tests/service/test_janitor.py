@@ -57,7 +57,7 @@ def server(app, tmp_path):
     """A server that runs in a thread; ends with the test."""
     listener = listen("127.0.0.1", 0)
     access = Access("127.0.0.1", "", {}, Sessions(tmp_path, {}))
-    made = create_server(app, access, listener, AnyBody(), max_streams=1)
+    made = create_server(app, access, listener, AnyBody(), streams=1)
     thread = threading.Thread(target=made.run)
     thread.start()
     yield made

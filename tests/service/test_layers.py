@@ -11,6 +11,8 @@ FLOORS = (
     {"store", "pictures", "extraction", "camera"},
     {"learning", "demo", "cutting", "commands", "writing"},
     {"live", "jobs", "reembedding", "calibrating"},
+    {"lessons"},
+    {"capturing"},
     {"http", "readings"},
     {"assembly"},
     {"daemon"},

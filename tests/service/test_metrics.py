@@ -16,7 +16,7 @@ from service.extraction import ExtractorSupervisor
 from service.jobs import JobQueue
 from service.jobs.options import read_options
 from service.learning import Answering, Teaching, Versions
-from service.live import LiveLoop, Watchers
+from service.live import DecisionRule, LiveLoop, Places, Watchers
 from service.metrics import FROM_CAMERA, FROM_UPLOAD, MAX_CLASSES, Metrics
 from service.pictures import PictureReader
 from service.process import usage
@@ -47,7 +47,8 @@ class Parts:
         versions = Versions(self.store, self.answering, "imprinting", False)
         self.teaching = Teaching(self.store, self.answering, versions)
         self.jobs = JobQueue(self.store, self.answering, versions, self.metrics)
-        self.live = LiveLoop(Camera(None, 0), self.extraction, self.answering, self.watchers, self.metrics)
+        watching = self.watchers, Places(1, "look"), self.metrics, DecisionRule()
+        self.live = LiveLoop(Camera(None, 0), self.extraction, self.answering, *watching)
         watched = self.store, self.extraction, self.answering, self.jobs, self.live, self.watchers
         self.metrics.read_from(Readings(*watched, Temperature(sysfs)))
         self.adopt = lambda: versions.adopt(INFO, model)
@@ -246,7 +247,7 @@ def test_no_camera(parts):
 
 def test_jobs_and_watchers(parts):
     """How many wait, and how many watch; a job cancelled before it ran has ended, too."""
-    parts.watchers.enter()
+    parts.watchers.places.enter()
     job = parts.jobs.train(read_options({"head": "imprinting"}))
     assert (parts.read("watchers"), parts.read("jobs_waiting")) == (1, 1)
     parts.jobs.cancel(job.id)

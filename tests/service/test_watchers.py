@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from service.errors import TooManyStreams
-from service.live import Watchers
+from service.live import Places, Watchers
 
 
 def test_slow_reader_gets_the_newest_of_each_kind():
@@ -38,11 +38,11 @@ def test_reader_is_woken():
 
 def test_places():
     """No more than there are; one given back is one more."""
-    watchers = Watchers(2)
-    watchers.enter()
-    watchers.enter()
-    with pytest.raises(TooManyStreams):
-        watchers.enter()
-    watchers.leave()
-    watchers.enter()
-    assert watchers.watching == 2
+    places = Places(2, "look")
+    places.enter()
+    places.enter()
+    with pytest.raises(TooManyStreams, match="2 clients look"):
+        places.enter()
+    places.leave()
+    places.enter()
+    assert places.taken == 2

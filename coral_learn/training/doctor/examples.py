@@ -18,7 +18,7 @@ _OVERLAP = 0.2
 _SURELY_OTHER = 0.9
 # The same picture saved anew as JPEG stays above (0.990 at quality 95, mostly at 75); the most alike of 600
 # different ones are at 0.971 with three extractors.
-_SAME_PICTURE = 0.975
+SAME_PICTURE = 0.975
 _SAME_ROWS = 500
 
 
@@ -102,7 +102,7 @@ def _same_pictures(directions: np.ndarray, labels: Sequence[Any], chosen: List[i
     """Examples so alike that they say nothing new, and alike ones with different labels."""
     rows, findings, same = directions.astype(np.float32), [], []
     for start in range(0, len(rows), _SAME_ROWS):
-        alike = rows[start : start + _SAME_ROWS] @ rows.T >= _SAME_PICTURE
+        alike = rows[start : start + _SAME_ROWS] @ rows.T >= SAME_PICTURE
         for one, other in zip(*np.nonzero(np.triu(alike, start + 1))):
             one += start
             if labels[one] == labels[other]:

@@ -1,0 +1,87 @@
+"""Teaching what the camera sees now: frames of one capture share a group, and those nearly the same are dropped."""
+
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from typing import List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from coral_learn.heads import EmbeddingPipeline
+from coral_learn.training import SAME_PICTURE
+from service.errors import CameraError
+from service.learning import Answering
+from service.lessons import Lessons, Outcome, Prepared
+from service.live import LiveLoop
+from service.store.examples import Origin
+
+CAMERA = "camera"  # the source of such examples
+_NEXT_FRAME = 10.0  # seconds to wait for one
+_BURSTS, _FRAMES = 32, 200  # captures that are remembered, and frames of each
+
+
+class Captured(NamedTuple):
+    """What a capture brought.
+
+    group : what its frames share; frames : how many were taken; near_duplicates : how many of them were dropped;
+    missed : why there are not as many as asked for, None when there are
+    """
+
+    outcome: Outcome
+    group: str
+    frames: int
+    near_duplicates: int
+    missed: Optional[str]
+
+
+class Capturing:
+    """Takes frames from the live loop and teaches them."""
+
+    def __init__(self, live: LiveLoop, lessons: Lessons, answering: Answering):
+        self._live, self._lessons, self._answering = live, lessons, answering
+        self._lock = threading.Lock()
+        self._bursts: OrderedDict[Tuple[str, str], List[np.ndarray]] = OrderedDict()
+
+    def capture(self, name: str, count: int, interval: float, group: Optional[str] = None) -> Captured:
+        """Teach a class `count` frames, `interval` seconds apart, each a new one.
+
+        group : of an earlier capture that goes on. Raises `CameraError` where there is not even one frame, and as
+        `Lessons` does.
+        """
+        group = group or uuid.uuid4().hex
+        kept: List[Prepared] = []
+        frames, last, missed = 0, 0, None
+        due = time.monotonic()
+        while frames < count:
+            time.sleep(max(0.0, due - time.monotonic()))
+            due += interval
+            try:
+                frame = self._live.picture(after=last, timeout=_NEXT_FRAME)
+            except CameraError as error:
+                if not frames:
+                    raise
+                missed = str(error)
+                break
+            frames, last = frames + 1, frame.number
+            prepared = self._lessons.prepare(frame.jpeg)
+            if self._is_new(name, group, prepared):
+                kept.append(prepared)
+        outcome = self._lessons.teach(name, kept, Origin(CAMERA, group))
+        return Captured(outcome, group, frames, frames - len(kept), missed)
+
+    def _is_new(self, name: str, group: str, prepared: Prepared) -> bool:
+        """Whether a frame differs from those of its capture so far; if so it is one of them from now on."""
+        extractor = self._answering.must_be_of(prepared.extractor)
+        pipeline = EmbeddingPipeline(extractor.embedding_size, self._answering.manifest.mean_embedding)
+        direction = pipeline(prepared.embedding)[0].astype(np.float32)
+        with self._lock:
+            burst = self._bursts.setdefault((name, group), [])
+            self._bursts.move_to_end((name, group))
+            while len(self._bursts) > _BURSTS:
+                self._bursts.popitem(last=False)
+            if any(len(one) == len(direction) and one @ direction >= SAME_PICTURE for one in burst):
+                return False
+            burst.append(direction)
+            del burst[:-_FRAMES]
+            return True

@@ -1,0 +1,184 @@
+"""The live loop: the newest frame, its embedding, the answer, the decision, and everybody who watches."""
+
+import logging
+import threading
+import time
+from typing import Any, Dict, Optional
+
+from service.camera import Camera, Frame
+from service.errors import CameraError, ServiceError
+from service.extraction import ExtractorSupervisor
+from service.learning import Answering
+from service.live.decision import Decided, Decision, DecisionRule
+from service.live.viewfinder import Viewfinder
+from service.live.watchers import Places, Watchers
+from service.metrics import FROM_CAMERA, Metrics
+
+log = logging.getLogger(__name__)
+
+CLASSIFICATION, DECISION, CAMERA, MODEL = "classification", "decision", "camera", "model"
+_PREDICTIONS = 20  # a frame
+_PATIENCE = 3.0  # seconds for a picture
+_RATE_OVER = 2.0  # seconds the frame rate is averaged over
+
+
+class LiveLoop:
+    """A thread that classifies the camera's newest frame, again and again.
+
+    decision : what is published of the answers; viewfinder : the pictures; viewers : places to look at them
+    frames, dropped : how many were classified, and how many passed over, so far
+    captured : when the newest was taken, in seconds since 1970; None before the first
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        extraction: ExtractorSupervisor,
+        answering: Answering,
+        watchers: Watchers,
+        viewers: Places,
+        metrics: Metrics,
+        rule: DecisionRule,
+    ):
+        self._camera, self._extraction, self._answering, self._watchers = camera, extraction, answering, watchers
+        self._metrics = metrics
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+        self._telling = threading.RLock()
+        self._told: Dict[str, Any] = {}
+        self._rate = FrameRate()
+        self.decision = Decision(rule)
+        self.viewfinder, self.viewers = Viewfinder(lambda: camera.state), viewers
+        self.frames, self.dropped = 0, 0
+        self.captured: Optional[float] = None
+
+    def start(self) -> None:
+        """Start the loop; without a camera there is nothing to do."""
+        self._tell(CAMERA, self._camera_facts())
+        if self._camera.state.source is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop and the camera's process."""
+        self._stopping.set()
+        self._watchers.close()
+        self.viewfinder.close()
+        self._camera.stop()
+        if self._thread.is_alive():
+            self._thread.join(10.0)
+
+    @property
+    def camera(self):
+        """The camera's state."""
+        return self._camera.state
+
+    def picture(self, after: int = 0, timeout: float = _PATIENCE) -> Frame:
+        """The newest frame with its JPEG; with a number, only one that comes after it. Raises `CameraError`."""
+        return self.viewfinder.frame(timeout, after)
+
+    def tell_model(self) -> None:
+        """Tell watchers which model answers now."""
+        with self._telling:  # asked for inside, so that an older answer can't be the last one told
+            self._tell(MODEL, self._answering.model)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._step()
+            except CameraError:
+                self._tell_decision(self.decision.lose(time.time()), None)
+                self.viewfinder.wake()
+            except ServiceError as error:
+                log.debug("a frame was not classified: %s", error)
+                self._stopping.wait(0.2)
+            except Exception:
+                log.exception("a frame was not classified")
+                self._stopping.wait(1.0)
+            self._tell(CAMERA, self._camera_facts())
+        self._camera.close()
+
+    def _step(self) -> None:
+        """One pass: one frame, one answer."""
+        info = self._answering.extractor
+        if info is None:
+            self._stopping.wait(0.2)
+            return
+        now = time.monotonic()
+        view = self.viewfinder.wants(now)
+        caption = self._caption() if view.annotated else None
+        frame = self._camera.next(info.input_width, info.input_height, view.plain, caption)
+        self.captured = frame.captured
+        self._tell(CAMERA, self._camera_facts())
+        self.viewfinder.put(frame, now)
+        self._classify(frame)
+
+    def _classify(self, frame: Frame) -> None:
+        started = time.perf_counter()
+        embedded = self._extraction.embed(frame.pixels)
+        scoring = time.perf_counter()
+        answer = self._answering.classify(embedded.embedding, _PREDICTIONS, embedded.extractor)
+        ended = time.perf_counter()
+        self.frames += 1
+        self.dropped = frame.number - self.frames
+        self._metrics.time_stages(FROM_CAMERA, embed=embedded.milliseconds, head=(ended - scoring) * 1000)
+        self._metrics.count_answer(answer.label)
+        self.tell_model()
+        decided = self.decision.take(answer, frame.captured)
+        self._watchers.publish(
+            CLASSIFICATION,
+            {
+                **answer.as_dict(),
+                "decided": decided.label,
+                "decided_since": decided.since,
+                "device": embedded.device,
+                "frame": frame.number,
+                "captured": round(frame.captured, 3),
+                "fps": self._rate.count(time.monotonic()),
+                "timing_ms": {
+                    "embed": round(embedded.milliseconds, 2),
+                    "head": round((ended - scoring) * 1000, 2),
+                    "total": round((ended - started) * 1000, 2),
+                },
+            },
+        )
+        self._tell_decision(decided, frame.number)
+
+    def _tell_decision(self, decided: Decided, frame: Optional[int]) -> None:
+        """An event where the decided class has changed."""
+        if decided.changed:
+            facts = {"decided": decided.label, "before": decided.before, "since": decided.since, "frame": frame}
+            self._watchers.publish(DECISION, facts)
+
+    def _caption(self) -> str:
+        """What is drawn into annotated pictures: what was decided up to the frame before."""
+        return self.decision.now.label or "unknown"
+
+    def _camera_facts(self) -> Dict[str, Any]:
+        return dict(self._camera.state._asdict())
+
+    def _tell(self, kind: str, facts: Dict[str, Any]) -> None:
+        """Publish facts when they have changed."""
+        with self._telling:
+            if self._told.get(kind) != facts:
+                self._told[kind] = facts
+                self._watchers.publish(kind, facts)
+
+
+class FrameRate:
+    """Frames a second, over the last seconds."""
+
+    def __init__(self) -> None:
+        self._began, self._count, self._rate = None, 0, None
+
+    def count(self, now: float) -> Optional[float]:
+        """Count a frame; returns the rate, None before there are two frames. now : of `time.monotonic`"""
+        if self._began is None:
+            self._began = now
+            return None
+        self._count += 1
+        elapsed = now - self._began
+        if self._rate is None or elapsed >= _RATE_OVER:
+            self._rate = round(self._count / max(elapsed, 1e-3), 1)
+        if elapsed >= _RATE_OVER:
+            self._began, self._count = now, 0
+        return self._rate

@@ -1,0 +1,89 @@
+"""The newest picture of the camera, as JPEG, for whoever looks; made only while somebody does."""
+
+import threading
+import time
+from typing import Callable, NamedTuple, Optional
+
+from service.camera import CameraState, Frame
+from service.camera.supervisor import LOST, NONE, ONLINE
+from service.errors import CameraError
+
+_INTEREST = 5.0  # seconds a picture is made for after somebody asked for one
+_MOST = 30.0  # pictures a second
+_JUST_TAKEN = 1.0  # seconds
+
+
+class View(NamedTuple):
+    """Which pictures of the next frame somebody wants."""
+
+    plain: bool
+    annotated: bool
+
+
+class Viewfinder:
+    """Holds the newest frame that has a picture. state : asks for the camera's state"""
+
+    def __init__(self, state: Callable[[], CameraState]):
+        self._state = state
+        self._changed = threading.Condition()
+        self._frame = {False: None, True: None}  # by whether it is annotated
+        self._until = {False: 0.0, True: 0.0}
+        self._due = 0.0
+        self._newest = 0
+        self._closed = False
+
+    def wants(self, now: float) -> View:
+        """What to make of the next frame. now : of `time.monotonic`"""
+        if now < self._due:
+            return View(False, False)
+        return View(now < self._until[False], now < self._until[True])
+
+    def put(self, frame: Frame, now: float) -> None:
+        """Take the newest frame, with the pictures it has."""
+        with self._changed:
+            self._newest = frame.number
+            if frame.jpeg is not None:
+                self._frame[False] = frame
+            if frame.annotated is not None:
+                self._frame[True] = frame
+            if frame.jpeg is not None or frame.annotated is not None:
+                self._due = now + 1.0 / _MOST
+                self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Have those who wait look at the camera's state again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """No picture will come any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def frame(self, timeout: float, after: int = 0, annotated: bool = False) -> Frame:
+        """The newest frame with its picture: `jpeg`, or `annotated`.
+
+        after : only one with a higher number. Raises `CameraError` when the camera is not there, or gives none for
+        `timeout` seconds.
+        """
+        asked = time.time()
+
+        def fresh() -> bool:
+            self._until[annotated] = time.monotonic() + _INTEREST
+            return self._fresh(self._frame[annotated], asked, after)
+
+        with self._changed:
+            self._changed.wait_for(lambda: fresh() or self._gone(), timeout)
+            if not fresh():
+                raise CameraError(self._state().reason or f"the camera gave no new picture for {timeout:g} s")
+            return self._frame[annotated]
+
+    def _fresh(self, frame: Optional[Frame], asked: float, after: int) -> bool:
+        """Whether this is the newest frame, or one just taken, of a camera that is there."""
+        if frame is None or frame.number <= after or self._state().state != ONLINE:
+            return False
+        return frame.number == self._newest or frame.captured > asked - _JUST_TAKEN
+
+    def _gone(self) -> bool:
+        return self._closed or self._state().state in (NONE, LOST)

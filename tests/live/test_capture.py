@@ -1,0 +1,176 @@
+"""Teaching what the camera sees, and its live picture."""
+
+import contextlib
+import time
+
+import pytest
+
+from coral_learn import image
+
+FPS = "20"
+
+
+@pytest.fixture
+def camera_folder(tmp_path, make_picture, encode):
+    """A folder of pictures of one colour, each another one."""
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.png").write_bytes(encode(make_picture("red", 50 + number), "PNG"))
+    return folder
+
+
+@pytest.fixture
+def seeing(start_daemon, tiny_model, camera_folder):
+    """A daemon that sees the folder."""
+    flags = ("--camera", str(camera_folder), "--camera-fps", FPS, "--max-picture-streams", "2")
+    return start_daemon("--model", str(tiny_model), *flags)
+
+
+@contextlib.contextmanager
+def live_picture(daemon, query=""):
+    """The response of the live picture."""
+    connection = daemon.connect()
+    connection.request("GET", "/v1/camera/stream.mjpg" + query)
+    response = connection.getresponse()
+    try:
+        yield response
+    finally:
+        response.close()
+        connection.close()
+
+
+def next_part(response):
+    """The headers and the bytes of the next picture."""
+    headers = {}
+    for line in iter(response.readline, b"\r\n"):
+        name, _, value = line.decode().strip().partition(": ")
+        headers[name] = value
+    data = response.read(int(headers["Content-Length"]))
+    assert response.readline() == b"\r\n"
+    return headers, data
+
+
+def test_what_is_seen_is_taught(seeing):
+    """As many frames as were asked for, all of one capture, and usable at once."""
+    answer = seeing.post_json("/v1/camera/capture", {"class": "ball", "count": 4, "interval_s": 0.05, "capture": "one"})
+    assert answer.status in (200, 201), answer.json
+    body = answer.json
+    assert (body["class"], body["capture"], body["frames"], body["missed"]) == ("ball", "one", 4, None)
+    assert len(body["accepted"]) + body["near_duplicates"] == 4
+    assert len(body["accepted"]) == body["class_examples"] >= 1
+    stored = seeing.ask("GET", "/v1/examples?class=ball").json["items"]
+    assert {(one["source"], one["capture"]) for one in stored} == {("camera", "one")}
+    data = seeing.ask("GET", f"/v1/examples/{stored[0]['id']}/image").body
+    assert seeing.classify(data).json["class"] == "ball"
+
+
+def test_frames_nearly_the_same_are_dropped(start_daemon, tiny_model, tmp_path, make_picture, encode):
+    """Of a thing that does not move one frame is kept; the next capture keeps one again, the same one goes on."""
+    folder = tmp_path / "still"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(encode(make_picture("red", 5), "PNG"))
+    daemon = start_daemon("--model", str(tiny_model), "--camera", str(folder), "--camera-fps", FPS)
+    asked = {"class": "ball", "count": 5, "interval_s": 0.0, "capture": "one"}
+    first = daemon.post_json("/v1/camera/capture", asked)
+    assert (first.status, len(first.json["accepted"]), first.json["near_duplicates"]) == (201, 1, 4)
+    again = daemon.post_json("/v1/camera/capture", asked)
+    assert (again.status, again.json["accepted"], again.json["near_duplicates"]) == (200, [], 5)
+    assert (again.json["class_examples"], again.json["step"]) == (1, None)
+    other = daemon.post_json("/v1/camera/capture", {"class": "ball"})
+    assert other.json["accepted"][0]["duplicate"] is True
+    assert other.json["capture"] != "one"
+
+
+def test_a_capture_is_one_step(seeing):
+    """Undone as a whole."""
+    taught = seeing.post_json("/v1/camera/capture", {"class": "ball", "count": 3, "interval_s": 0})
+    assert seeing.post_json("/v1/undo", {"step": taught.json["step"]}).status == 200
+    assert seeing.ask("GET", "/v1/classes").json["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "class"),
+        ({"class": "a", "frames": 2}, "class"),
+        ({"class": "a/b"}, "name"),
+        ({"class": "a", "count": 0}, "count"),
+        ({"class": "a", "count": 101}, "count"),
+        ({"class": "a", "count": 1.5}, "count"),
+        ({"class": "a", "count": True}, "count"),
+        ({"class": "a", "interval_s": "1"}, "interval_s"),
+        ({"class": "a", "count": 100, "interval_s": 10}, "count"),
+        ({"class": "a", "capture": ""}, "capture"),
+    ],
+)
+def test_what_can_not_be_captured(seeing, body, field):
+    """Named in the answer; nothing is taught."""
+    answer = seeing.post_json("/v1/camera/capture", body)
+    assert answer.status == 422, answer.json
+    assert field in answer.json["detail"] or answer.json["errors"][0]["field"] == field
+    assert seeing.ask("GET", "/v1/classes").json["items"] == []
+
+
+def test_without_a_camera(start_daemon, tiny_model):
+    """A capture and the live picture are refused with the reason."""
+    daemon = start_daemon("--model", str(tiny_model), "--camera", "none")
+    for answer in (
+        daemon.post_json("/v1/camera/capture", {"class": "ball"}),
+        daemon.ask("GET", "/v1/camera/stream.mjpg"),
+        daemon.ask("GET", "/v1/camera/snapshot.jpg"),
+    ):
+        assert (answer.status, answer.json["code"]) == (503, "camera")
+        assert "no camera" in answer.json["detail"]
+    assert daemon.ask("GET", "/v1/classes").json["items"] == []
+
+
+def test_live_picture_moves(seeing):
+    """One JPEG after another, each newer than the one before."""
+    with live_picture(seeing, "?annotated=false") as response:
+        assert response.status == 200
+        assert response.headers["Content-Type"].startswith("multipart/x-mixed-replace; boundary=")
+        parts = [next_part(response) for _ in range(5)]
+    times = [float(headers["X-Captured"]) for headers, _ in parts]
+    assert times == sorted(set(times))
+    assert all(image.decode(data).shape[2] == 3 for _, data in parts)
+    assert len({data for _, data in parts}) > 1
+
+
+def test_places_at_the_live_picture(seeing):
+    """No more than there are; one that is closed is given to the next; the stream of events has its own."""
+    with live_picture(seeing) as one, live_picture(seeing) as other:
+        next_part(one), next_part(other)
+        refused = seeing.ask("GET", "/v1/camera/stream.mjpg")
+        assert (refused.status, refused.json["code"]) == (503, "too_many_streams")
+        assert int(refused.headers["Retry-After"]) > 0
+        assert seeing.ask("GET", "/healthz").status == 200
+    ends = time.monotonic() + 20
+    while time.monotonic() < ends:
+        with live_picture(seeing) as response:
+            if response.status == 200:
+                next_part(response)
+                return
+        time.sleep(0.2)
+    raise AssertionError("the places were not given back")
+
+
+def test_live_picture_ends_with_the_camera(seeing, camera_folder):
+    """No old picture is shown on; the daemon stops with a picture open."""
+    with live_picture(seeing) as response:
+        next_part(response)
+        for path in camera_folder.iterdir():
+            path.unlink()
+        while True:
+            line = response.readline()
+            if not line:
+                break
+    assert seeing.ask("GET", "/readyz").status == 503
+
+
+def test_stops_with_the_live_picture_open(seeing):
+    """SIGTERM ends it at once."""
+    with live_picture(seeing) as response:
+        next_part(response)
+        assert seeing.stop() == 0
