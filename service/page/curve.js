@@ -12,7 +12,7 @@ export function curves(rows) {
   const loss = chart(rows, ["loss", "held_out_loss"], top, `Loss, ${rows[0].loss.toFixed(2)} at the start, ${last.loss.toFixed(3)} at epoch ${last.epoch}`);
   const accuracy = chart(rows, ["accuracy", "held_out_accuracy"], 1, `Accuracy, ${percent(last.accuracy)} at epoch ${last.epoch}`);
   return make("div", { class: "curves" }, figure("Loss", `now ${last.loss.toFixed(3)}`, loss), figure("Accuracy", `now ${percent(last.accuracy)}`, accuracy),
-    quiet(make("span", { class: "key key-1" }, "trained on"), " ", make("span", { class: "key key-2" }, "held out (dashed)")));
+    quiet(make("span", { class: "key key-1" }, "trained on"), typeof last.held_out_loss === "number" ? make("span", { class: "key key-2" }, "held out (dashed)") : null));
 }
 
 function figure(title, words, drawing) {

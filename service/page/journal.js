@@ -3,7 +3,7 @@ import { getJson } from "./api.js";
 import { working } from "./dialog.js";
 import { heading, make, quiet, replace } from "./dom.js";
 import { undo, unavailable } from "./messages.js";
-import { count, versionName, when } from "./words.js";
+import { count, when } from "./words.js";
 
 const SHOWN = 8;
 const FOR_GOOD = ["undo", "import"]; // can't be taken back
@@ -24,7 +24,7 @@ function words({ action, details }) {
   const name = details.name || details.class || "";
   const many = details.examples ? count(details.examples.length === undefined ? details.examples : details.examples.length, "picture") : "pictures";
   const texts = {
-    add_examples: `Taught ${name} ${many}`, add_class: `Added ${name}`, delete_class: `Deleted ${name}`, activate: `The ${versionName(details.model)} answers`,
+    add_examples: `Taught ${name} ${many}`, add_class: `Added ${name}`, delete_class: `Deleted ${name}`, activate: details.model === "live" ? "Back to the live model" : `Version ${details.model} answers`,
   };
   return texts[action] || `${action[0].toUpperCase()}${action.slice(1).replace(/_/g, " ")} ${name}`.trim();
 }

@@ -33,8 +33,8 @@ function say() {
 }
 
 function showDetails(answer) {
-  const parts = [answer.fps ? `${answer.fps.toFixed(1)} frames a second` : "", `${Math.round(answer.timing_ms.total)} ms an answer`,
-    answer.device === "edgetpu" ? "on the Edge TPU" : `on the ${answer.device.toUpperCase()}`];
+  const parts = [answer.fps ? `${answer.fps.toFixed(1)} frames a second` : "", `${Math.round(answer.timing_ms.total)} ms`,
+    answer.device === "edgetpu" ? "Edge TPU" : answer.device.toUpperCase()];
   byId("details").textContent = parts.filter(Boolean).join(" · ");
 }
 
@@ -77,16 +77,17 @@ function updateBar(line, score) {
 }
 
 // A screen reader hears changes only, and not too many.
-let spoken = 0;
+let toSay = "";
 let waiting = 0;
 
 function speak(text) {
-  clearTimeout(waiting);
-  if (byId("spoken").textContent === text) return;
+  toSay = text;
+  if (waiting) return;
+  if (byId("spoken").textContent !== text) byId("spoken").textContent = text;
   waiting = setTimeout(() => {
-    spoken = Date.now();
-    byId("spoken").textContent = text;
-  }, Math.max(400, spoken + SPEAK_EVERY - Date.now()));
+    waiting = 0;
+    if (byId("spoken").textContent !== toSay) speak(toSay);
+  }, SPEAK_EVERY);
 }
 
 // ---- a picture that was chosen or dropped here

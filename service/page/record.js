@@ -3,7 +3,7 @@ import { pause, post } from "./api.js";
 import { byId, make } from "./dom.js";
 import { known, refresh } from "./known.js";
 import { showError } from "./messages.js";
-import { count } from "./words.js";
+import { count, taughtWords } from "./words.js";
 
 const FRAMES = 3; // a request, after the first
 const INTERVAL = 0.2; // seconds
@@ -83,7 +83,7 @@ class Hold {
     this.kept += answer.accepted.length;
     this.alike += answer.near_duplicates;
     const alike = this.alike ? `, ${this.alike} too alike and left out` : "";
-    this.tell(`${count(this.kept, "picture")} kept${alike}`);
+    this.tell(`${count(this.kept, "picture")} kept${alike}.${taughtWords(answer)}`);
   }
 
   show(on) {

@@ -16,6 +16,7 @@ export function showTab(id) {
   }
   const panel = panelOf(chosen).id;
   if (location.hash.slice(2) !== panel) history.replaceState(null, "", `#/${panel}`);
+  document.body.dataset.view = panel;
   tell("shown", panel);
 }
 

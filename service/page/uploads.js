@@ -4,7 +4,7 @@ import { button, make, replace } from "./dom.js";
 import { refresh } from "./known.js";
 import { done } from "./messages.js";
 import { tell } from "./news.js";
-import { count, said } from "./words.js";
+import { count, said, taughtWords } from "./words.js";
 
 const AT_ONCE = 3;
 const MOST_TOLD = 6;
@@ -17,7 +17,7 @@ export async function teachPictures(name, files, place = null) {
 
 // work : [{name, file}]
 export async function teachAll(work, place) {
-  const state = { sent: 0, kept: 0, same: 0, refused: [], stop: new AbortController(), step: null, work, place };
+  const state = { sent: 0, kept: 0, same: 0, refused: [], stop: new AbortController(), step: null, words: "", work, place };
   const queue = [...work];
   show(state);
   await Promise.all(Array.from({ length: AT_ONCE }, () => sendSome(queue, state)));
@@ -43,6 +43,7 @@ async function sendSome(queue, state) {
 
 function tally(state, answer) {
   const [accepted] = answer.accepted;
+  state.words = taughtWords(answer);
   state.step = answer.step === null ? state.step : answer.step;
   if (accepted && accepted.duplicate) state.same += 1;
   else state.kept += 1;
@@ -64,7 +65,7 @@ function finish(state) {
   const single = state.work.length === 1 && state.kept === 1;
   if (state.kept || state.same) done(`${words.join(", ")}.`, single ? state.step : null);
   if (state.refused.length) refusals(state);
-  else if (state.place) replace(state.place);
+  else if (state.place) replace(state.place, state.words ? make("p", { class: "quiet" }, state.words.trim()) : null);
 }
 
 function refusals(state) {

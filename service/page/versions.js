@@ -69,7 +69,7 @@ function current(items, before) {
 }
 
 function table(items) {
-  const titles = ["Compare", "Model", "Kind", "Made", "Classes", "Pictures", "Right", ""];
+  const titles = ["Compare", "Model", "Made", "Classes", "Pictures", "Right", ""];
   const total = items[0].examples;
   return make("div", { class: "card" }, make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Models" },
     make("table", { class: "versions" }, make("thead", {}, make("tr", {}, ...titles.map((title) => make(title ? "th" : "td", { scope: title ? "col" : null }, title)))),
@@ -83,7 +83,7 @@ function line(one, total) {
   tick.onchange = () => choose(version, tick.checked);
   const unseen = one.version !== "live" && total > one.examples ? ` of ${total}` : "";
   const use = one.active ? make("strong", { class: "active" }, "✓ answers now") : working("Let it answer", () => activate(one.version), { class: "small use" });
-  return make("tr", { "data-version": version }, make("td", {}, make("label", { class: "tick" }, tick)), make("th", { scope: "row" }, versionName(version)), make("td", {}, headName(one.head)),
+  return make("tr", { "data-version": version }, make("td", {}, make("label", { class: "tick" }, tick)), make("th", { scope: "row" }, versionName(version), make("span", { class: "quiet kind" }, headName(one.head))),
     make("td", {}, one.created ? when(one.created) : "as you teach"), make("td", {}, String(one.classes)), make("td", {}, `${one.examples}${unseen}`),
     make("td", {}, percentFine(one.accuracy)), make("td", {}, row(use, working("Download", () => downloads(one), { class: "small", "aria-label": `Download ${versionName(version)}` }))));
 }

@@ -13,11 +13,18 @@ export function bytes(number) {
   return number < 1e6 ? `${Math.round(number / 1000)} kB` : `${(number / 1e6).toFixed(1)} MB`;
 }
 
-export const when = (seconds) => new Date(seconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+export const when = (seconds) => new Date(seconds * 1000).toLocaleString([], { day: "numeric", month: "short", hour: "numeric", minute: "2-digit" });
 
 const HEADS = { imprinting: "imprinting", softmax: "softmax regression", lda: "linear discriminant", knn: "nearest neighbours", auto: "the best of all" };
 export const headName = (head) => HEADS[head] || head;
 export const versionName = (version) => (version === "live" ? "live model" : `version ${version}`);
+
+// What an answer to teaching says beside its counts: what is odd about the pictures, and how good it is by now.
+export function taughtWords(answer) {
+  const odd = answer.accepted.flatMap((one) => one.warnings).slice(0, 1).map((text) => ` Look: ${text}.`);
+  const now = answer.accuracy.after === null ? "" : ` ${percent(answer.accuracy.after)} right by now.`;
+  return odd.join("") + now;
+}
 
 // What to do about a problem, where its own words don't say.
 const REMEDIES = {
