@@ -3,7 +3,7 @@ import { getJson, post, remove, url } from "./api.js";
 import { chooser } from "./chooser.js";
 import { confirm, working } from "./dialog.js";
 import { byId, button, make, quiet, replace, row } from "./dom.js";
-import { refresh } from "./known.js";
+import { classNames, refresh } from "./known.js";
 import { attempt, done, unavailable } from "./messages.js";
 import { hear } from "./news.js";
 import { isShown } from "./tabs.js";
@@ -12,15 +12,18 @@ import { bytes, count, percent, when } from "./words.js";
 const SIZE = 12;
 
 let page = 0;
+let offered = ""; // the classes that have buttons
 
 export function startReview() {
   hear("shown", (panel) => { if (panel === "review") show(); });
   hear("changed", show);
+  hear("classes", () => { if (offered !== classNames().join("/")) show(); });
 }
 
 async function show() {
   if (!isShown("review")) return;
   const view = byId("review");
+  offered = classNames().join("/");
   const title = make("h2", { class: "unseen" }, "Review queue");
   try {
     const list = await getJson(url`/v1/review?page=${page}&size=${SIZE}`);

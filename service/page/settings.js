@@ -35,7 +35,7 @@ async function showSettings() {
 // ---- those that can be changed at once
 
 function changeable(items) {
-  const form = make("form", { class: "fields", id: "settings-form", novalidate: true }, ...items.map(field), row(make("button", { class: "main" }, "Save")));
+  const form = make("form", { class: "fields", id: "settings-form", noValidate: true }, ...items.map(field), row(make("button", { class: "main" }, "Save")));
   form.onsubmit = (event) => {
     event.preventDefault();
     attempt(() => save(form, items));
@@ -43,18 +43,23 @@ function changeable(items) {
   return form;
 }
 
-const titleOf = (name) => name[0].toUpperCase() + name.slice(1).replace(/_/g, " ");
+const TITLES = {
+  camera_rotate: "Turn the picture", camera_mirror: "Mirror the picture", camera_roi: "Part of the picture", decide_threshold: "Least score",
+  decide_frames: "Frames to decide", decide_smoothing: "Smoothing", review_mb: "Space for review, MB",
+};
+const titleOf = (name) => TITLES[name] || name[0].toUpperCase() + name.slice(1).replace(/_/g, " ");
 
 function field(item) {
   const input = inputOf(item);
   const wrong = make("p", { class: "bad", id: `wrong-${item.name}` });
   input.setAttribute("aria-describedby", wrong.id);
   const words = item.kind === "yes_or_no" ? make("label", { class: "switch" }, input, titleOf(item.name)) : make("label", {}, titleOf(item.name), input);
-  return make("div", { class: "field", "data-field": item.name }, words, quiet(item.help), wrong);
+  const given = item.fixed_by ? quiet(`Given by ${item.fixed_by}; change it there.`) : null;
+  return make("div", { class: "field", "data-field": item.name }, words, quiet(item.help), given, wrong);
 }
 
 function inputOf(item) {
-  const common = { name: item.name, disabled: Boolean(item.fixed_by), title: item.fixed_by ? `given by ${item.fixed_by}` : null };
+  const common = { name: item.name, disabled: Boolean(item.fixed_by) };
   if (item.kind === "yes_or_no") return make("input", { type: "checkbox", checked: Boolean(item.value), ...common });
   if (item.choices && item.choices.length) return make("select", common, ...item.choices.map((one) => make("option", { value: one, selected: String(one) === String(item.value) }, String(one))));
   const number = item.kind === "number" || item.kind === "integer";
