@@ -55,16 +55,18 @@ export async function undo(step) {
   });
 }
 
-// A banner stays as long as what it says is true; an empty text takes it away.
-export function banner(id, text) {
+// A banner stays as long as what it says is true; an empty text takes it away. action : a button that mends it
+export function banner(id, text, action = null) {
   const place = byId("banners");
   let line = place.querySelector(`[data-id="${id}"]`);
   if (!text) {
     if (line) line.remove();
     return;
   }
-  if (!line) place.append((line = make("p", { class: "banner", "data-id": id })));
-  if (line.textContent !== text) line.textContent = text;
+  if (line && line.dataset.text === text) return;
+  if (!line) place.append((line = make("div", { class: "banner row", "data-id": id })));
+  line.dataset.text = text;
+  replace(line, make("p", {}, text), action);
 }
 
 // Says in a view why it can't be shown: a daemon of an older version, or an error.

@@ -84,6 +84,7 @@ class Hold {
     this.alike += answer.near_duplicates;
     const alike = this.alike ? `, ${this.alike} too alike and left out` : "";
     this.tell(`${count(this.kept, "picture")} kept${alike}.${taughtWords(answer)}`);
+    refresh();
   }
 
   show(on) {

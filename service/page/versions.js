@@ -3,7 +3,7 @@ import { call, getJson, url } from "./api.js";
 import { openDialog, working } from "./dialog.js";
 import { bar, byId, heading, make, quiet, replace, row } from "./dom.js";
 import { hue, known } from "./known.js";
-import { complain, unavailable } from "./messages.js";
+import { banner, complain, unavailable } from "./messages.js";
 import { hear } from "./news.js";
 import { classAccuracy, getReport } from "./results.js";
 import { activate } from "./switching.js";
@@ -20,19 +20,22 @@ export function startVersions() {
   hear("classes", show);
 }
 
-// The line in the header: which model answers, and what it has not seen.
+// The line in the header: which model answers; and a banner for what it has not seen.
 export function startModelLine() {
   hear("status", ({ model, counts }) => {
     const live = model.version === "live";
     const name = live ? `live model (${headName(model.head)}), learns with every picture` : `version ${model.version} (${headName(model.head)}), trained and fixed`;
-    byId("model").textContent = live && !counts.examples ? "" : `Answers: ${name}${unseenWords(model)}`;
+    byId("model").textContent = live && !counts.examples ? "" : `Answers: ${name}`;
+    const unseen = unseenWords(model);
+    const action = unseen ? working("Use the live model", () => activate("live"), { class: "small", id: "use-live" }) : null;
+    banner("unseen", unseen ? `Version ${model.version} answers${unseen}. Train again, or let the live model answer: it learns with every picture.` : "", action);
   });
 }
 
 function unseenWords(model) {
   if (!model.unseen.examples) return "";
   const classes = model.unseen.classes.length ? `, nothing of ${model.unseen.classes.join(", ")}` : "";
-  return `. It has not seen ${count(model.unseen.examples, "newer picture")}${classes}: train again, or go back to the live model`;
+  return `, but has not seen ${count(model.unseen.examples, "newer picture")}${classes}`;
 }
 
 async function show() {
@@ -69,7 +72,7 @@ function current(items, before) {
 }
 
 function table(items) {
-  const titles = ["Compare", "Model", "Made", "Classes", "Pictures", "Right", ""];
+  const titles = ["Compare", "Model", "Made", "Taught", "Right", ""];
   const total = items[0].examples;
   return make("div", { class: "card" }, make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Models" },
     make("table", { class: "versions" }, make("thead", {}, make("tr", {}, ...titles.map((title) => make(title ? "th" : "td", { scope: title ? "col" : null }, title)))),
@@ -84,7 +87,7 @@ function line(one, total) {
   const unseen = one.version !== "live" && total > one.examples ? ` of ${total}` : "";
   const use = one.active ? make("strong", { class: "active" }, "✓ answers now") : working("Let it answer", () => activate(one.version), { class: "small use" });
   return make("tr", { "data-version": version }, make("td", {}, make("label", { class: "tick" }, tick)), make("th", { scope: "row" }, versionName(version), make("span", { class: "quiet kind" }, headName(one.head))),
-    make("td", {}, one.created ? when(one.created) : "as you teach"), make("td", {}, String(one.classes)), make("td", {}, `${one.examples}${unseen}`),
+    make("td", {}, one.created ? when(one.created) : "as you teach"), make("td", {}, `${one.examples}${unseen} pictures`, make("span", { class: "quiet kind" }, count(one.classes, "class"))),
     make("td", {}, percentFine(one.accuracy)), make("td", {}, row(use, working("Download", () => downloads(one), { class: "small", "aria-label": `Download ${versionName(version)}` }))));
 }
 

@@ -68,6 +68,18 @@ def test_switch_and_compare_versions(page, taught):
     assert "nearest neighbours" in page.text("#model")
 
 
+def test_what_a_version_has_not_seen(page, taught, make_picture, encode):
+    """A trained version stays as it was; the page says what it missed, and one press lets the live model answer."""
+    taught.train(head="softmax", activate="always")
+    page.open(taught)
+    page.wait(lambda: "trained and fixed" in page.text("#model"))
+    assert page.text("#banners") == ""
+    taught.teach("blue", encode(make_picture("blue", 1)))
+    page.wait(lambda: "has not seen 1 newer picture, nothing of blue" in page.text("#banners"))
+    page.click("#use-live")
+    page.wait(lambda: "learns with every picture" in page.text("#model") and page.text("#banners") == "")
+
+
 def test_journal_and_import(page, taught, tmp_path):
     """The last step is taken back from the journal; an exported data set comes in again."""
     (tmp_path / "set.zip").write_bytes(taught.get("/v1/export").body)

@@ -40,6 +40,7 @@ def test_review(page, start_daemon, tiny_model, tmp_path, make_picture, encode):
     review = pytest.importorskip("service.review", reason="this daemon keeps no frames for review")
     fill_ring(review, tmp_path / "data" / "review", [encode(make_picture("red", seed)) for seed in range(4)])
     daemon = start_daemon("--model", str(tiny_model))
+    needs(daemon, "/v1/review")
     daemon.teach("red", encode(make_picture("red", 20)))
     page.open(daemon, "review")
     page.wait(lambda: len(page.all("#review .review > li")) == 4)
