@@ -11,6 +11,9 @@ const FOR_GOOD = ["undo", "import"]; // can't be taken back
 export async function journalCard(card) {
   try {
     const { items } = await getJson(`/v1/journal?size=${SHOWN}`);
+    const newest = String(items.length && items[0].step);
+    if (card.dataset.newest === newest) return; // what is the same stays, with the focus in it
+    card.dataset.newest = newest;
     const last = items.find((one) => one.action !== "activate");
     const lines = items.map((one) => make("li", {}, make("span", {}, words(one)), make("span", { class: "quiet" }, when(one.created)),
       one === last && !FOR_GOOD.includes(one.action) ? working("Undo", () => undo(one.step), { class: "small", "aria-label": `Undo: ${words(one)}` }) : null));

@@ -13,6 +13,7 @@ import { count, headName, percent, percentFine, versionName, when } from "./word
 const LIVE_HEADS = ["imprinting", "lda", "knn"];
 
 let compared = [];
+let liveHead = null; // what is chosen for going back, null: as it is
 
 export function startVersions() {
   hear("shown", (panel) => { if (panel === "versions") show(); });
@@ -44,10 +45,14 @@ async function show() {
   try {
     const [{ items }, before] = await Promise.all([getJson("/v1/models"), versionBefore()]);
     compared = compared.filter((version) => items.some((one) => String(one.version) === version));
+    const key = JSON.stringify([items, before, compared, known.status.model]);
+    if (view.dataset.key === key) return; // what is the same stays, with the focus in it
+    view.dataset.key = key;
     const shown = [heading(2, "Model versions", { class: "unseen" }), current(items, before), table(items)];
     replace(view, shown);
     if (compared.length === 2) view.append(await comparison(items));
   } catch (error) {
+    view.dataset.key = "";
     unavailable(view, error, "model versions");
   }
 }
@@ -62,7 +67,8 @@ async function versionBefore() {
 function current(items, before) {
   const { model } = known.status;
   const live = model.version === "live";
-  const head = make("select", { id: "live-head", "aria-label": "Kind of live model" }, ...LIVE_HEADS.map((one) => make("option", { value: one, selected: one === items[0].head }, headName(one))));
+  const head = make("select", { id: "live-head", "aria-label": "Kind of live model" }, ...LIVE_HEADS.map((one) => make("option", { value: one, selected: one === (liveHead || items[0].head) }, headName(one))));
+  head.onchange = () => { liveHead = head.value; };
   const toLive = working(live ? "Use this kind" : "Back to the live model", () => activate("live", head.value), { class: live ? "small" : "main", id: "to-live" });
   const there = before !== "live" && items.some((one) => String(one.version) === String(before)) && String(before) !== String(model.version);
   const back = there ? working(`Go back to ${versionName(before)}`, () => activate(before), { class: "small", id: "go-back" }) : null;
