@@ -14,7 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import numpy as np
 
 from coral_learn.errors import ManifestError
-from coral_learn.runtime.tflite import COMPILED_SUFFIX
+from coral_learn.twins import plain_twin
 
 _MIN_COSINE = 0.99
 _FIELDS = {"name": str, "source": str, "licence": str, "sha256": str, "embedding_size": int}
@@ -63,8 +63,8 @@ class Manifest:
         """
         path = Path(str(model_path))
         digest = file_digest(path)
-        for stem in (path.stem, path.stem.replace(COMPILED_SUFFIX, "")):
-            source = path.with_name(stem + ".json")
+        for model in (path, plain_twin(path)):
+            source = model.with_name(model.stem + ".json")
             if source.exists():
                 return cls._read(source, path, digest)
         return cls(path.parent, {"name": path.stem, "sha256": digest})

@@ -16,6 +16,7 @@ from service.commands import add_commands
 from service.cutting import cut_model
 from service.errors import ServiceError, SettingsError
 from service.memory import bound_memory
+from service.preferences import with_choices
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
 
@@ -86,12 +87,12 @@ def _cut(parsed: argparse.Namespace) -> int:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
-    settings = _settings(parsed)
+    settings, origins = _settings(parsed)
     logs.set_up(settings.log_format, settings.log_level, sys.stderr, os.environ)
     from service.daemon import Daemon
 
     bound_memory()
-    daemon = Daemon(settings)
+    daemon = Daemon(settings, origins)
     print(_welcome(daemon), flush=True)
     daemon.run()
     return DONE
@@ -99,16 +100,16 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 def _print_config(parsed: argparse.Namespace) -> int:
     print(f"[{settings_table.SECTION}]")
-    for name, value in dataclasses.asdict(_settings(parsed)).items():
+    for name, value in dataclasses.asdict(with_choices(*_settings(parsed))).items():
         shown = str(value).lower() if isinstance(value, bool) else masked(str(value))
         print(f"{name.replace('_', '-')} = {shown}")
     return DONE
 
 
-def _settings(parsed: argparse.Namespace):
+def _settings(parsed: argparse.Namespace) -> settings_table.Loaded:
     names = [field.name for field in dataclasses.fields(settings_table.Settings)]
     flags = {name: getattr(parsed, name) for name in names}
-    return settings_table.load(flags, os.environ, parsed.config)
+    return settings_table.load_with_origins(flags, os.environ, parsed.config)
 
 
 def _welcome(daemon) -> str:

@@ -23,10 +23,14 @@ from service.jobs.importing import IMPORT, Importing
 from service.learning import Answering, Teaching, Versions, pretrained_of
 from service.lessons import Lessons
 from service.live import DecisionRule, LiveLoop, Places, Watchers
+from service.mapping import ExampleMap
 from service.metrics import Metrics
 from service.pictures import PictureReader
+from service.preferences import Preferences
 from service.readings import Readings
 from service.reembedding import Reembedding
+from service.review import FOLDER as REVIEW_FOLDER
+from service.review import ReviewRing
 from service.settings import MEGABYTE, Settings
 from service.store import Store
 from service.store.sessions import Sessions
@@ -51,8 +55,9 @@ def open_store(settings: Settings) -> Store:
     return store
 
 
-def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Services:
+def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> Services:
     """Every part that requests are answered with, over an open store. tokens : by scope"""
+    settings = preferences.settings
     metrics = Metrics()
     answering = Answering(settings.head)
     versions = Versions(store, answering, settings.head, settings.keep_classes)
@@ -74,7 +79,16 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
     extraction.on_ready = take_extractor
     watchers = Watchers(settings.max_streams)
     places = Places(settings.max_picture_streams, "watch the picture")
-    live = LiveLoop(_camera(settings, store), extraction, answering, watchers, places, metrics, DecisionRule())
+    budget = int(settings.review_mb * MEGABYTE)
+    review = ReviewRing(store.folder / REVIEW_FOLDER, answering, store.must_have_room, budget)
+    watching = watchers, places, metrics, _decision_rule(settings), review
+    live = LiveLoop(_camera(settings, store), extraction, answering, *watching)
+
+    def take_changes(now: Settings) -> None:
+        review.set_budget(int(now.review_mb * MEGABYTE))
+        live.decision.rule = _decision_rule(now)
+
+    preferences.on_change(take_changes)
     rates = settings.false_accept_rate, settings.most_refused
     most_unpacked = 2 * int(settings.max_import_mb * MEGABYTE)
     importing = Importing(store, extraction, pictures, answering, teaching, limits, most_unpacked, live.tell_model)
@@ -83,9 +97,10 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
     calibrating = Calibrating(store, answering, versions, *rates)
     lessons = Lessons(store, extraction, pictures, answering, teaching, calibrating)
     temperature = Temperature()
-    metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature))
+    metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature, review))
     return Services(
         settings=settings,
+        preferences=preferences,
         access=Access(settings.host, settings.allowed_hosts, tokens, Sessions(store.folder, tokens)),
         store=store,
         extraction=extraction,
@@ -96,12 +111,14 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
         calibrating=calibrating,
         lessons=lessons,
         capturing=Capturing(live, lessons, answering),
+        mapping=ExampleMap(store, answering),
         writer=ModelWriter(store.folder),
         jobs=jobs,
         live=live,
         watchers=watchers,
         reembedding=reembedding,
         metrics=metrics,
+        review=review,
         temperature=temperature,
     )
 
@@ -120,6 +137,10 @@ def check_kept_classes(settings: Settings) -> None:
     """Raise `SettingsError` where classes are to be kept that the extractor doesn't have."""
     if settings.keep_classes:
         pretrained_of(Manifest.of(settings.model or bundled_model()))
+
+
+def _decision_rule(settings: Settings) -> DecisionRule:
+    return DecisionRule(settings.decide_threshold, settings.decide_frames, settings.decide_smoothing)
 
 
 def _camera(settings: Settings, store: Store) -> Camera:

@@ -4,7 +4,8 @@ import logging
 import signal
 import socket
 import threading
-from typing import Callable, List, Optional
+from types import MappingProxyType
+from typing import Callable, List, Mapping, Optional
 
 from coral_learn.runtime.tflite import read_model
 from service import systemd
@@ -14,6 +15,7 @@ from service.http.access import is_loopback, load_tokens
 from service.http.server import create_server, listen, run_server, tls_listener
 from service.http.spooling import Bodies
 from service.http.tls import tls_context
+from service.preferences import Preferences
 from service.settings import MEGABYTE, Settings
 
 log = logging.getLogger(__name__)
@@ -22,10 +24,12 @@ log = logging.getLogger(__name__)
 class Daemon:
     """All parts of one daemon. `run` answers until it is told to stop.
 
+    origins : where the settings come from that are no defaults, see `service.settings.Loaded`
+
     Raises `ServiceError` when the data folder or the port can't be had, `ModelError` without a model.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, origins: Mapping[str, str] = MappingProxyType({})):
         if settings.model:
             read_model(settings.model)
         check_kept_classes(settings)
@@ -36,10 +40,12 @@ class Daemon:
         except Exception:
             self._listener.close()
             raise
+        preferences = Preferences(settings, origins, store)
+        self.settings = settings = preferences.settings
         ours_alone = is_loopback(settings.host) and not settings.trusted_proxy
         self.tokens = {} if ours_alone else load_tokens(store.folder)
         self.shows_demo = shows_demo(settings)
-        self._parts = parts = assemble(settings, store, self.tokens)
+        self._parts = parts = assemble(preferences, store, self.tokens)
         self._server = create_server(
             create_app(parts),
             parts.access,

@@ -10,6 +10,7 @@ ServiceError
 |   |-- NotFound (LookupError)
 |   |-- Conflict
 |   |-- Invalid
+|   |   `-- SettingsInvalid
 |   |-- UnsupportedBody
 |   `-- ArchiveUnusable
 |-- Unavailable (RuntimeError)        try again later
@@ -28,7 +29,7 @@ ServiceError
 `-- PortUnusable (OSError)            the address can't be listened on
 """
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 
 class ServiceError(Exception):
@@ -97,6 +98,16 @@ class Invalid(Refused):
     def __init__(self, detail: str, field: str = "", code: str = ""):
         super().__init__(detail, code)
         self.field = field
+
+
+class SettingsInvalid(Invalid):
+    """Settings can't have these values. errors : {"field", "detail"} for each."""
+
+    code = "settings_invalid"
+
+    def __init__(self, errors: List[Dict[str, Any]]):
+        super().__init__("; ".join(one["detail"] for one in errors))
+        self.errors = errors
 
 
 class UnsupportedBody(Refused):

@@ -4,7 +4,7 @@ The one way in for uploads, captures of the camera and frames kept for review.
 """
 
 import logging
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 import numpy as np
 
@@ -113,11 +113,12 @@ class Lessons:
         `Conflict`, `ExtractorUnavailable`; what is returned is on the disk.
         """
         words = [self._doubts(name, one) for one in prepared]  # what has to be read is read before it is stored
+        disabled = self._numbers(name) <= self._answering.disabled and bool(self._numbers(name))
         before = self._accuracy()
         facts, data = [one.facts for one in prepared], [one.picture.data for one in prepared]
         taught = self._teaching.add_examples(name, facts, data, origin)
         accepted = [
-            Accepted(added.example, one.picture, added.new, doubts + self._not_seen(added.example))
+            Accepted(added.example, one.picture, added.new, doubts + self._not_seen(added.example, name, disabled))
             for added, one, doubts in zip(taught.examples, prepared, words)
         ]
         model, after = self._answering.model, self._measured(measure)
@@ -126,14 +127,20 @@ class Lessons:
     def _doubts(self, name: str, one: Prepared) -> List[str]:
         """What is doubtful about a picture before it is taught: in itself, to the model, beside what is stored."""
         answer, found = self._answering.classify(one.embedding, 1), list(one.picture.warnings)
-        known = name in self._answering.class_names().values()
-        if known and answer.label not in (None, name) and answer.score >= _SURELY_OTHER:
+        answered = self._numbers(name) - self._answering.disabled
+        if answered and answer.label not in (None, name) and answer.score >= _SURELY_OTHER:
             found.append(f"it looks like {answer.label!r} ({answer.score:.0%}) rather than {name!r}")
         others = {other.class_name for other in self._store.examples.of_picture(one.picture.sha256)} - {name}
         return found + [f"the same picture is in the class {other!r} as well" for other in sorted(others)]
 
-    def _not_seen(self, example: str) -> List[str]:
+    def _numbers(self, name: str) -> Set[int]:
+        """The number of the class of this name, if there is one."""
+        return {number for number, known in self._answering.class_names().items() if known == name}
+
+    def _not_seen(self, example: str, name: str, disabled: bool) -> List[str]:
         """A word of warning when what was taught is not in what answers."""
+        if disabled:
+            return [f"the class {name!r} is disabled: the picture is stored, and is taught once it is enabled"]
         if self._answering.has_seen(example):
             return []
         version = self._answering.model["version"]

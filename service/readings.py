@@ -16,6 +16,7 @@ from service.learning import Answering
 from service.live import LiveLoop, Watchers
 from service.metrics import MAX_CLASSES, PREFIX
 from service.process import usage
+from service.review import ReviewRing
 from service.store import Store
 from service.store.store import database_path
 from service.temperature import Temperature
@@ -40,9 +41,10 @@ class Readings:
         live: LiveLoop,
         watchers: Watchers,
         temperature: Temperature,
+        review: ReviewRing,
     ):
         self._store, self._extraction, self._answering, self._jobs = store, extraction, answering, jobs
-        self._live, self._watchers, self._temperature = live, watchers, temperature
+        self._live, self._watchers, self._temperature, self._review = live, watchers, temperature, review
         self._counted: Tuple[Optional[int], Counts] = (None, Counts({}, 0))
 
     def collect(self) -> Iterator[Metric]:
@@ -51,6 +53,8 @@ class Readings:
         yield from self._of_extractor()
         yield from self._of_camera()
         yield _gauge("watchers", "Clients that watch the stream.", self._watchers.places.taken)
+        yield _gauge("review_frames", "Frames kept for review.", len(self._review))
+        yield _gauge("review_bytes", "Bytes of the frames kept for review.", self._review.bytes)
         yield from self._of_model()
         try:
             yield from self._of_store()

@@ -5,10 +5,11 @@ So a daemon started with another model knows again what it was taught, from the 
 
 import logging
 import threading
-from typing import List, Optional
+from collections import deque
+from typing import Deque, Optional
 
-from coral_learn.errors import ImageError
-from service.errors import ExtractorFailed, Refused, StoreError, Unavailable
+from service.embedder import Embedder, Patience, Unusable
+from service.errors import Refused, StoreError, Unavailable
 from service.extraction import ExtractorSupervisor
 from service.learning import Answering, Teaching
 from service.pictures import PictureReader
@@ -16,7 +17,7 @@ from service.store import Store
 
 log = logging.getLogger(__name__)
 
-_PAUSE = 2.0  # seconds before another try when the extractor is busy or lost
+_PATIENCE = Patience(2.0)  # without end: what is missing is missing until it is embedded
 
 
 class Reembedding:
@@ -30,43 +31,62 @@ class Reembedding:
         answering: Answering,
         teaching: Teaching,
     ):
-        self._store, self._extraction, self._pictures = store, extraction, pictures
-        self._answering, self._teaching = answering, teaching
+        self._store, self._answering, self._teaching = store, answering, teaching
+        self._embedder = Embedder(pictures, extraction, answering.must_have_extractor, _PATIENCE)
         self._stopping = threading.Event()
+        self._lock = threading.Lock()  # over the next two
+        self._missing: Deque[str] = deque()
         self._thread: Optional[threading.Thread] = None
-        self.left = 0
+
+    @property
+    def left(self) -> int:
+        """Pictures that are still to be embedded."""
+        return len(self._missing)
 
     def start(self) -> None:
-        """Look for what is missing and embed it, unless that is under way. Call after `Versions.adopt`."""
-        if self._thread is not None and self._thread.is_alive():
-            return
-        missing = self._store.examples.without_embedding(self._answering.extractor.digest)
-        self.left = len(missing)
-        if missing:
-            log.warning("%d stored pictures are embedded anew for %s", self.left, self._answering.extractor.name)
-            self._thread = threading.Thread(target=self._run, args=(missing,), name="reembedding", daemon=True)
-            self._thread.start()
+        """Look for what is missing and embed it; where that is under way it goes on with what is missing now.
+
+        Call after `Versions.adopt`.
+        """
+        extractor = self._answering.must_have_extractor()
+        with self._lock:
+            self._missing = deque(self._store.examples.without_embedding(extractor.digest))
+            if not self._missing:
+                return
+            log.warning("%d stored pictures are embedded anew for %s", self.left, extractor.name)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="reembedding", daemon=True)
+                self._thread.start()
 
     def stop(self) -> None:
         """End after the picture at hand."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(20.0)
+        thread = self._thread
+        if thread is not None:
+            thread.join(20.0)
 
-    def _run(self, missing: List[str]) -> None:
-        for sha256 in missing:
-            while not self._stopping.is_set() and not self._embed(sha256):
-                self._stopping.wait(_PAUSE)
-            self.left -= 1
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                missing = self._missing
+                if self._stopping.is_set() or not missing:
+                    self._thread = None
+                    return
+            self._embed(missing[0])
+            missing.popleft()
 
-    def _embed(self, sha256: str) -> bool:
-        """Whether this picture is done with: embedded, or unusable."""
-        try:
-            picture = self._pictures.read(self._store.images.read(sha256), self._answering.extractor)
-            embedded = self._extraction.embed(picture.pixels)
-            self._teaching.add_missing_embedding(sha256, embedded.embedding, embedded.extractor)
-        except (ImageError, Refused, StoreError, ExtractorFailed) as error:
-            log.error("the stored picture %s can't be embedded: %s", sha256[:12], error)
-        except Unavailable:
-            return False
-        return True
+    def _embed(self, sha256: str) -> None:
+        """Embed a picture and teach it, unless it is unusable or this is to stop."""
+        while not self._stopping.is_set():
+            try:
+                embedded = self._embedder.embed(lambda: self._store.images.read(sha256), self._stopping.is_set)
+                if isinstance(embedded, Unusable):
+                    log.error("the stored picture %s can't be embedded: %s", sha256[:12], embedded.reason)
+                elif embedded is not None:
+                    self._teaching.add_missing_embedding(sha256, embedded.embedding, embedded.extractor)
+                return
+            except (Refused, StoreError) as error:
+                log.error("the stored picture %s can't be embedded: %s", sha256[:12], error)
+                return
+            except Unavailable:  # exchanged between embedding and teaching
+                self._stopping.wait(_PATIENCE.pause)

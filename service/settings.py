@@ -1,7 +1,9 @@
 """Every setting, in one table: the fields of `Settings`.
 
 A value comes from a flag, else from an environment variable (CORAL_LEARN_PORT for --port), else
-from the configuration file, else it is the default.
+from the configuration file, else it is the default. Those marked `changeable` can be changed while the
+daemon runs, see `service.preferences`: what is chosen there is stronger than the file, weaker than the
+other two.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import difflib
 import ipaddress
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from coral_learn.errors import DeviceError
 from coral_learn.heads import ImprintingHead
@@ -25,10 +27,20 @@ SECTION = "coral-learn"
 # Variables that are for the commands, not for the daemon.
 OF_COMMANDS = ("CORAL_LEARN_URL", "CORAL_LEARN_TOKEN", "CORAL_LEARN_CA_FILE")
 LIVE_HEADS = tuple(INCREMENTAL)
+# Where a value comes from.
+DEFAULT, FILE, ENVIRONMENT, COMMAND_LINE = "default", "the configuration file", "the environment", "the command line"
 
 
-def _setting(default: Any, help_text: str, lowest: float = 0, highest: float = 0) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help_text, "range": (lowest, highest)})
+def _setting(
+    default: Any,
+    help_text: str,
+    lowest: float = 0,
+    highest: float = 0,
+    choices: Sequence[Any] = (),
+    changeable: bool = False,
+) -> Any:
+    facts = {"help": help_text, "range": (lowest, highest), "choices": tuple(choices), "changeable": changeable}
+    return dataclasses.field(default=default, metadata=facts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +51,15 @@ class Settings:
     port: int = _setting(8080, "TCP port to listen on", 0, 65535)
     data_dir: str = _setting("", "folder for examples and models (default: where the system keeps a service's data)")
     camera: str = _setting(
-        "auto", "auto, none, a V4L2 device (path or number), a video file (looped) or a folder of images (looped)"
+        "auto",
+        "auto, none, a V4L2 device (path or number), a video file (looped) or a folder of images (looped)",
+        changeable=True,
     )
     demo: bool = _setting(False, "show drawn pictures when no camera is connected")
     model: str = _setting("", "extractor, a .tflite file (default: the bundled EfficientNet-Lite0)")
     device: str = _setting("auto", f"where the extractor runs: {DEVICES}")
     threads: int = _setting(0, "threads of the extractor on a CPU, 0 for one a core, at most 4", 0, 64)
-    head: str = _setting("imprinting", f"the live model's head: {', '.join(LIVE_HEADS)}")
+    head: str = _setting("imprinting", f"the live model's head: {', '.join(LIVE_HEADS)}", choices=LIVE_HEADS)
     keep_classes: bool = _setting(
         False, "keep the model's pre-trained classes beside the taught ones (with the head imprinting)"
     )
@@ -63,6 +77,22 @@ class Settings:
         "frames a second to take, at most; 0 for the camera's own pace, and one picture a second from a folder",
         0,
         240,
+    )
+    decide_threshold: float = _setting(
+        0.0, "score below which what the camera shows counts as none of the classes", 0, 1, changeable=True
+    )
+    decide_frames: int = _setting(
+        3, "equal answers in a row before a class is published as decided; 1 decides at once", 1, 1000, changeable=True
+    )
+    decide_smoothing: float = _setting(
+        0.0, "weight of the frames before in a moving average of the scores", 0, 0.95, changeable=True
+    )
+    review_mb: float = _setting(
+        50.0,
+        "megabytes of camera frames to keep for review, uncertain and novel ones; 0 keeps none",
+        0,
+        1e5,
+        changeable=True,
     )
     max_upload_mb: float = _setting(16.0, "largest request body, in megabytes", 0.1, 256)
     max_import_mb: float = _setting(
@@ -86,8 +116,22 @@ class Settings:
         "IP address of the reverse proxy whose X-Forwarded-For, -Proto and -Host are believed, * for any; "
         "with it clients need a token on any address",
     )
-    log_level: str = _setting("info", "debug, info, warning or error")
-    log_format: str = _setting("auto", "auto, text or json; auto is text on a terminal, else a line of JSON each")
+    log_level: str = _setting("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))
+    log_format: str = _setting(
+        "auto",
+        "auto, text or json; auto is text on a terminal, else a line of JSON each",
+        choices=("auto", "text", "json"),
+    )
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
+
+
+class Loaded(NamedTuple):
+    """Settings; origins : where each of those comes from that is no default."""
+
+    settings: Settings
+    origins: Dict[str, str]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -117,19 +161,26 @@ def load(flags: Mapping[str, Optional[str]], environ: Mapping[str, str], config:
 
     Raises `SettingsError` that lists every mistake.
     """
+    return load_with_origins(flags, environ, config).settings
+
+
+def load_with_origins(
+    flags: Mapping[str, Optional[str]], environ: Mapping[str, str], config: Optional[str] = None
+) -> Loaded:
+    """The same, with where each value comes from."""
     config = config or environ.get(PREFIX + "CONFIG")
-    layers = [("the configuration file", _read_config(config)), ("the environment", _read_environ(environ))]
-    layers.append(("the command line", {name: value for name, value in flags.items() if value is not None}))
-    fields = {field.name: field for field in dataclasses.fields(Settings)}
+    layers = [(FILE, _read_config(config)), (ENVIRONMENT, _read_environ(environ))]
+    layers.append((COMMAND_LINE, {name: value for name, value in flags.items() if value is not None}))
     values: Dict[str, Any] = {}
+    origins: Dict[str, str] = {}
     mistakes: List[str] = []
     for source, layer in layers:
         for name, text in layer.items():
-            if name not in fields:
-                mistakes.append(f"{source} sets {name!r}, which doesn't exist{_did_you_mean(name, fields)}")
+            if name not in FIELDS:
+                mistakes.append(f"{source} sets {name!r}, which doesn't exist{did_you_mean(name, FIELDS)}")
                 continue
             try:
-                values[name] = _parse(fields[name], text)
+                values[name], origins[name] = parse(FIELDS[name], text), source
             except ValueError as error:
                 mistakes.append(f"{source} sets {name} to {text!r}: {error}")
     if values.get("keep_classes") and values.get("head", ImprintingHead.kind) != ImprintingHead.kind:
@@ -140,10 +191,11 @@ def load(flags: Mapping[str, Optional[str]], environ: Mapping[str, str], config:
         raise SettingsError("; ".join(mistakes))
     if not values.get("data_dir"):
         values["data_dir"] = _default_data_dir(environ)
-    return Settings(**values)
+    return Loaded(Settings(**values), origins)
 
 
-def _parse(field, text: str) -> Any:
+def parse(field, text: str) -> Any:
+    """The value of a setting, a field of `Settings`, from text. Raises `ValueError`."""
     kind = type(field.default)
     if kind is bool:
         words = {
@@ -159,26 +211,24 @@ def _parse(field, text: str) -> Any:
         if text.strip().lower() not in words:
             raise ValueError("allowed are true and false")
         return words[text.strip().lower()]
+    choices = field.metadata["choices"]
     if kind is str:
+        if choices and text not in choices:
+            raise ValueError(f"allowed are {', '.join(choices)}")
         return _check_text(field.name, text)
     try:
         value = kind(text)
     except ValueError:
         raise ValueError(f"a {'whole number' if kind is int else 'number'} is needed") from None
+    if choices and value not in choices:
+        raise ValueError(f"allowed are {', '.join(str(one) for one in choices)}")
     lowest, highest = field.metadata["range"]
-    if not lowest <= value <= highest:
+    if not choices and not lowest <= value <= highest:
         raise ValueError(f"allowed is {lowest:g} to {highest:g}")
     return value
 
 
 def _check_text(name: str, text: str) -> str:
-    choices = {
-        "head": LIVE_HEADS,
-        "log_level": ("debug", "info", "warning", "error"),
-        "log_format": ("auto", "text", "json"),
-    }.get(name)
-    if choices and text not in choices:
-        raise ValueError(f"allowed are {', '.join(choices)}")
     if name == "device":
         try:
             check_device(text)
@@ -212,7 +262,8 @@ def _read_environ(environ: Mapping[str, str]) -> Dict[str, str]:
     return {name[len(PREFIX) :].lower(): environ[name] for name in names}
 
 
-def _did_you_mean(name: str, known) -> str:
+def did_you_mean(name: str, known) -> str:
+    """ " (did you mean ...?)" where one of the known names is near, else nothing."""
     close = difflib.get_close_matches(name, list(known), 1)
     return f" (did you mean {close[0]}?)" if close else ""
 

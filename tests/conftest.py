@@ -1,6 +1,7 @@
 """What the tests share: where the data are, and pictures made on the spot."""
 
 import os
+import shutil
 import tempfile
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +23,19 @@ COLOURS = {
 # Boards are slow, so no example has a deadline; the same examples for everyone who runs the suite.
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("suite")
+
+MEMORY, ENOUGH = Path("/dev/shm"), 2 << 30  # bytes
+
+
+def pytest_configure():
+    """Put temporary files into memory where there is enough: a test waits for the disk five times as long as it works.
+
+    What a disk does when power is cut or it is full is tried on disks of its own, see tests/live/test_breaking.py.
+    """
+    if "PYTEST_DEBUG_TEMPROOT" in os.environ or not os.access(str(MEMORY), os.W_OK):
+        return
+    if shutil.disk_usage(str(MEMORY)).free >= ENOUGH:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
 
 
 @pytest.fixture(scope="session", autouse=True)

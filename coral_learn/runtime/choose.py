@@ -9,7 +9,8 @@ from coral_learn.runtime.base import Runtime
 from coral_learn.runtime.cpu import CpuRuntime
 from coral_learn.runtime.edgetpu import EdgeTpuRuntime, find_edge_tpus
 from coral_learn.runtime.fake import FakeEdgeTpuRuntime
-from coral_learn.runtime.tflite import COMPILED_SUFFIX, is_compiled, read_model
+from coral_learn.runtime.tflite import is_compiled, read_model
+from coral_learn.twins import compiled_twin
 
 DEVICES = "auto, cpu, edgetpu, usb, usb:N, pci, pci:N, :N"
 
@@ -62,7 +63,7 @@ def _choose_automatically(path: Path, compiled: bool, threads: Optional[int]) ->
     if not seen:
         return Choice(CpuRuntime(path, threads), path, "no Edge TPU is connected")
     if twin is None:
-        reason = f"an Edge TPU is connected, but no compiled file {_twin_name(path)} lies beside the model"
+        reason = f"an Edge TPU is connected, but no compiled file {compiled_twin(path).name} lies beside the model"
         return Choice(CpuRuntime(path, threads), path, reason, degraded=True)
     try:
         return Choice(EdgeTpuRuntime(twin), twin, f"an Edge TPU is connected ({seen[0]})")
@@ -80,10 +81,6 @@ def _only_on_edgetpu(path: Path) -> Runtime:
         ) from error
 
 
-def _twin_name(path: Path) -> str:
-    return path.stem + COMPILED_SUFFIX + path.suffix
-
-
 def _compiled_twin(path: Path) -> Optional[Path]:
-    twin = path.with_name(_twin_name(path))
+    twin = compiled_twin(path)
     return twin if twin.exists() else None

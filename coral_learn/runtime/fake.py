@@ -18,7 +18,8 @@ from coral_learn.errors import CompiledModelNeedsEdgeTpu, DeviceNotFound, Invoke
 from coral_learn.runtime.base import Runtime
 from coral_learn.runtime.cpu import CpuRuntime
 from coral_learn.runtime.lock import DeviceLock
-from coral_learn.runtime.tflite import COMPILED_SUFFIX, is_compiled, read_model
+from coral_learn.runtime.tflite import is_compiled, read_model
+from coral_learn.twins import plain_twin
 
 DEVICE_NAME = re.compile(r"fake(?::(?P<fault>abort|hang|fail|absent)(?:=(?P<run>\d+))?)?")
 
@@ -74,7 +75,7 @@ def _plain_twin(model_path) -> Path:
     path = Path(str(model_path))
     if not is_compiled(read_model(path)):
         raise ModelFormatError(f"{path} is not compiled for the Edge TPU")
-    twin = path.with_name(path.stem.replace(COMPILED_SUFFIX, "") + path.suffix)
+    twin = plain_twin(path)
     if twin == path or not twin.exists():
         raise CompiledModelNeedsEdgeTpu(
             f"the fake Edge TPU computes through the plain file {twin.name}, which is missing"

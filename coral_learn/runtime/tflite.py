@@ -16,7 +16,6 @@ CPU_ORDER = ("ai_edge_litert", "tflite_runtime")
 # Google's Edge TPU library fits the old run-time only, so that comes first there.
 EDGETPU_ORDER = ("tflite_runtime", "ai_edge_litert")
 
-COMPILED_SUFFIX = "_edgetpu"  # what edgetpu_compiler puts behind a file's name
 EDGETPU_OPERATOR = b"edgetpu-custom-op"
 FILE_IDENTIFIER = b"TFL3"  # bytes 4..8 of every .tflite file (TensorFlow Lite schema.fbs)
 

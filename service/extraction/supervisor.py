@@ -12,7 +12,7 @@ import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
-from typing import Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -40,16 +40,27 @@ class Embedded(NamedTuple):
 
 
 class Health(NamedTuple):
-    """How the extractor is: starting, ready or lost, and why; starts counts its processes so far."""
+    """How the extractor is: starting, ready or lost, and why; starts counts its processes so far.
+
+    exchanges : which model this is said of: 0 for the first, one more with each `ExtractorSupervisor.exchange`
+    """
 
     state: str
     reason: str
     starts: int
+    exchanges: int = 0
 
 
 class _Request(NamedTuple):
     pixels: np.ndarray
     answer: Future
+
+
+class _Wanted(NamedTuple):
+    """What a process is started with; number : how many exchanges led to it."""
+
+    number: int
+    arguments: Dict[str, Any]
 
 
 class ExtractorSupervisor:
@@ -67,11 +78,11 @@ class ExtractorSupervisor:
         threads: int,
         timeout: float,
     ):
-        self._arguments = {"model": model, "device": device, "threads": threads}
+        self._wanted = self._started = _Wanted(0, {"model": model, "device": device, "threads": threads})
         self._timeout = timeout
         self.on_ready: Optional[Callable[[ExtractorInfo, Path], None]] = None
         self._requests: queue.Queue[_Request] = queue.Queue(QUEUE_LENGTH)
-        self._stopping = threading.Event()
+        self._stopping, self._hurry = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="extractor", daemon=True)
         self._child: Optional[Child] = None
         self._failures = 0
@@ -85,6 +96,7 @@ class ExtractorSupervisor:
     def interrupt(self) -> None:
         """Begin to stop: the process ends, and who waits for an answer is refused."""
         self._stopping.set()
+        self._hurry.set()
         child = self._child
         if child is not None:
             child.kill()
@@ -96,14 +108,31 @@ class ExtractorSupervisor:
 
     def beside(self, model: str) -> "ExtractorSupervisor":
         """Another supervisor like this one, for another model; not started."""
-        return ExtractorSupervisor(model, self._arguments["device"], self._arguments["threads"], self._timeout)
+        arguments = self._wanted.arguments
+        return ExtractorSupervisor(model, arguments["device"], arguments["threads"], self._timeout)
 
-    def exchange(self, model: str) -> None:
-        """Have another model loaded in the place of this one; who waits meanwhile is answered by it."""
-        self._arguments = dict(self._arguments, model=model)
+    @property
+    def model(self) -> str:
+        """The model that is or is to be loaded: path, "" for the bundled one."""
+        return self._wanted.arguments["model"]
+
+    def exchange(self, model: str) -> int:
+        """Have another model loaded in the place of this one; who waits meanwhile is answered by it.
+
+        Returns the number under which `health` will speak of it. For one thread at a time.
+        """
+        number, arguments = self._wanted
+        self._wanted = _Wanted(number + 1, dict(arguments, model=model))
+        self._hurry.set()
         child = self._child
         if child is not None:
             child.kill()
+        return number + 1
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it has begun to stop."""
+        return self._stopping.is_set()
 
     @property
     def waiting(self) -> int:
@@ -155,7 +184,7 @@ class ExtractorSupervisor:
                 log.exception("the extractor's supervisor stumbled")
                 self._lose("its supervisor stumbled; the log has the details")
         self._let_go()
-        self.health = Health(LOST, "the daemon is stopping", self.health.starts)
+        self.health = Health(LOST, "the daemon is stopping", self.health.starts, self._wanted.number)
         self._refuse_waiting()
 
     def _step(self) -> None:
@@ -208,19 +237,28 @@ class ExtractorSupervisor:
 
     def _start_child(self) -> bool:
         """Start a process and wait until it has loaded the model. False when it did not."""
-        if self._stopping.wait(PAUSES[min(max(self._failures - 1, 0), len(PAUSES) - 1)]):
+        if self._wanted is self._started:
+            self._hurry.wait(PAUSES[min(max(self._failures - 1, 0), len(PAUSES) - 1)])
+        self._hurry.clear()
+        if self._stopping.is_set():
             return False
-        state, reason, starts = self.health
+        state, reason, starts, _ = self.health
+        wanted = self._wanted
+        if wanted is not self._started:  # what befell the model before says nothing about this one
+            self._started, self._failures, state = wanted, 0, STARTING
         if state != LOST:
             state, reason = STARTING, "the extractor is being loaded"
-        self.health = Health(state, reason, starts + 1)
+        self.health = Health(state, reason, starts + 1, wanted.number)
         try:
-            self._child = Child(_TARGET, self._arguments)
+            self._child = Child(_TARGET, wanted.arguments)
             kind, facts, text = self._first_message(self._child)
         except ChildError as error:
             kind, facts, text = "failed", "", str(error)
         if kind != "ready":
             self._lose(text)
+            return False
+        if wanted is not self._wanted:  # exchanged before there was a process to be killed
+            self._let_go()
             return False
         self.info = ExtractorInfo(*facts)
         log.info("extractor ready: %s on %s, %s", self.info.name, self.info.device, self.info.runtime)
@@ -228,7 +266,7 @@ class ExtractorSupervisor:
             log.warning("the extractor runs on the %s: %s", self.info.device, self.info.reason)
         if self.on_ready is not None:
             self.on_ready(self.info, Path(text))
-        self.health = Health(READY, self.info.reason, self.health.starts)
+        self.health = Health(READY, self.info.reason, self.health.starts, wanted.number)
         return True
 
     def _first_message(self, child: Child) -> tuple:
@@ -245,7 +283,7 @@ class ExtractorSupervisor:
 
     def _lose(self, reason: str) -> None:
         """Let the process go and say why. After the first time in a row, who waits is refused at once."""
-        self.health = Health(LOST if self._failures else STARTING, reason, self.health.starts)
+        self.health = Health(LOST if self._failures else STARTING, reason, self.health.starts, self._started.number)
         self._failures += 1
         if not self._stopping.is_set():
             log.warning("the extractor was lost: %s", reason)

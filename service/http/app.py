@@ -17,12 +17,15 @@ from service.http import (
     idempotency,
     inference,
     journal,
+    mapping,
     metrics,
     models,
     openapi,
     page,
     problems,
+    review,
     session,
+    settings,
     stream,
     training,
 )
@@ -47,8 +50,8 @@ def create_app(services: Services) -> Flask:
     access.register(app, services.access)
     app.before_request(_check_length)
     idempotency.register(app, services.store)
-    subjects = health, session, classes, examples, journal, classify, training, models, extractor
-    for subject in (*subjects, archive, stream, camera, page, metrics, inference, openapi, docs):
+    subjects = health, session, classes, examples, mapping, journal, classify, training, models, extractor
+    for subject in (*subjects, archive, stream, camera, review, settings, page, metrics, inference, openapi, docs):
         app.register_blueprint(subject.blueprint)
     app.after_request(_finish)
     return app

@@ -28,6 +28,7 @@ _SAMPLES = {
     "name": "cup",
     "class": "cup",
     "example": "EXAMPLE",
+    "frame": "FRAME",
     "job": "JOB",
     "version": "live",
     "model": "coral-learn",
@@ -135,7 +136,7 @@ def _curl(route: Route) -> str:
 
 def _curl_body(media: Media) -> List[str]:
     if "application/json" in media.types:
-        fields = media.schema.get("required", [])
+        fields = media.schema.get("anyOf", [media.schema])[0].get("required", [])
         body = {name: _BODIES.get(name, _SAMPLES.get(name)) for name in fields}
         return ["-H", "'Content-Type: application/json'", "-d", quote(json.dumps(body))]
     if "multipart/form-data" in media.types:

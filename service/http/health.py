@@ -40,6 +40,7 @@ def status():
     """What runs, on what, how well, and with how much in it."""
     parts = services()
     info, health = parts.answering.extractor, parts.extraction.health
+    classes = parts.store.classes.all()
     return jsonify(
         version=coral_learn.__version__,
         device=info.device if info else None,
@@ -48,7 +49,8 @@ def status():
         extractor=_extractor(parts),
         model=dict(parts.answering.model, unseen=parts.versions.unseen()),
         counts={
-            "classes": len(parts.store.classes.all()),
+            "classes": len(classes),
+            "enabled": sum(one.enabled for one in classes),
             "examples": parts.store.examples.count(),
             "watching": parts.watchers.places.taken,
             "frames": parts.live.frames,

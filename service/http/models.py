@@ -128,7 +128,10 @@ def _named(report: Dict[str, Any], measured: str) -> Dict[str, Any]:
     for field in ("classes", "answers"):
         figures[field] = [None if number is None else name(number) for number in figures[field]]
     findings = [_finding(one, [name(number) for number in one["classes"]]) for one in report.get("findings", [])]
-    return dict(report, **{measured: figures}, findings=findings)
+    named = dict(report, **{measured: figures}, findings=findings)
+    if "disabled" in named:  # reports of older versions don't have it
+        named["disabled"] = dict(named["disabled"], classes=[name(number) for number in named["disabled"]["classes"]])
+    return named
 
 
 def _finding(finding: Dict[str, Any], names: List[str]) -> Dict[str, Any]:

@@ -111,7 +111,7 @@ def _ours(error: Exception) -> Response:
     if isinstance(error, Unavailable):
         headers["Retry_After"] = "1" if isinstance(error, ExtractorBusy) else str(error.retry_after)
     field = getattr(error, "field", "")
-    errors = [{"field": field, "detail": str(error)}] if field else None
+    errors = getattr(error, "errors", None) or ([{"field": field, "detail": str(error)}] if field else None)
     return problem(status, getattr(error, "code", "internal"), str(error), errors, **headers)
 
 

@@ -11,6 +11,7 @@ from service.extraction import supervisor as extraction
 from service.http.description import Media, Parameter, Schema
 from service.http.reading import MAX_SIZE
 from service.jobs.options import ACTIVATE, HELD_OUT, LONGEST_SEARCH, TRAINABLE
+from service.review import NOVEL, UNCERTAIN
 from service.store.classes import MAX_NAME
 from service.store.jobs import ENDED, QUEUED, RUNNING
 
@@ -126,7 +127,12 @@ COMPONENTS: Dict[str, Schema] = {
             with_optional(record(field=TEXT, detail=TEXT), code=TEXT), description="by field, where there are several"
         ),
     ),
-    "Class": record(name=TEXT, examples=COUNT, pretrained=YES_OR_NO),
+    "Class": record(
+        name=TEXT,
+        examples=COUNT,
+        pretrained=YES_OR_NO,
+        enabled=dict(YES_OR_NO, description="whether it is taught and answered"),
+    ),
     "ModelTag": with_optional(record(version=LIVE_OR_NUMBER, head=HEAD), revision=dict(COUNT, description="of live")),
     "Unseen": record(
         examples=dict(COUNT, description="how many the answering model was not taught"), classes=list_of(TEXT)
@@ -191,6 +197,19 @@ COMPONENTS: Dict[str, Schema] = {
         near_duplicates=dict(COUNT, description="of them, dropped"),
         missed=or_null(text("why fewer were taken than asked for")),
     ),
+    "ReviewFrame": record(
+        **{
+            "id": TEXT,
+            "captured": SECONDS,
+            "reason": {"type": "string", "enum": [UNCERTAIN, NOVEL]},
+            "class": CLASS_OR_UNKNOWN,
+        },
+        score=SHARE,
+        predictions=list_of(ref("Prediction")),
+        width=COUNT,
+        height=COUNT,
+        bytes=dict(COUNT, description="on the disk, with its facts"),
+    ),
     "Job": record(
         id=TEXT,
         kind=text("what it does: train, ..."),
@@ -205,6 +224,19 @@ COMPONENTS: Dict[str, Schema] = {
         finished=or_null(SECONDS),
     ),
     "Step": record(step=STEP, action=text("what was done"), details=ANYTHING, created=SECONDS),
+    "Setting": record(
+        name=TEXT,
+        value={"type": ["string", "number", "boolean"]},
+        default={"type": ["string", "number", "boolean"]},
+        help=TEXT,
+        changeable=dict(YES_OR_NO, description="while the daemon runs"),
+        fixed_by=or_null(text("what gave its value, so that it can't be changed: a flag, the environment")),
+        origin=text("where its value comes from"),
+        kind={"type": "string", "enum": ["text", "number", "integer", "yes_or_no"]},
+        lowest=or_null(NUMBER),
+        highest=or_null(NUMBER),
+        choices=or_null(list_of({"type": ["string", "number"]})),
+    ),
     "Status": record(
         version=TEXT,
         device=or_null(text("edgetpu or cpu")),
@@ -224,7 +256,14 @@ COMPONENTS: Dict[str, Schema] = {
             input=record(width=COUNT, height=COUNT),
         ),
         model=also("ModelTag", unseen=ref("Unseen")),
-        counts=record(classes=COUNT, examples=COUNT, watching=COUNT, frames=COUNT, waiting=COUNT),
+        counts=record(
+            classes=COUNT,
+            enabled=dict(COUNT, description="classes that are taught and answered"),
+            examples=COUNT,
+            watching=COUNT,
+            frames=COUNT,
+            waiting=COUNT,
+        ),
         temperature={
             "type": "object",
             "description": "degrees Celsius by sensor, of those there are",
@@ -292,6 +331,7 @@ CAPTURE_BODY = only(
     )
 )
 NAME_BODY = only(record(name=CLASS_NAME))
+CLASS_CHANGE: Schema = {"anyOf": [NAME_BODY, only(record(enabled=YES_OR_NO))]}
 CLASS_BODY = only(record(**{"class": CLASS_NAME}))
 HEAD_BODY = Media(
     {
@@ -331,6 +371,7 @@ PAGING = (
 PATH = {
     "name": dict(CLASS_NAME, description="a class"),
     "example": text("an example's id"),
+    "frame": text("the id of a frame that was kept for review"),
     "job": text("a job's id"),
     "version": text("a version's number, or live"),
     "model": text("coral-learn for whatever answers now, or live for the model that learns as examples come"),

@@ -12,9 +12,12 @@ from service.jobs import JobQueue
 from service.learning import Answering, Teaching, Versions
 from service.lessons import Lessons
 from service.live import LiveLoop, Watchers
+from service.mapping import ExampleMap
 from service.metrics import Metrics
 from service.pictures import PictureReader
+from service.preferences import Preferences
 from service.reembedding import Reembedding
+from service.review import ReviewRing
 from service.settings import Settings
 from service.store import Store
 from service.temperature import Temperature
@@ -22,9 +25,10 @@ from service.writing import ModelWriter
 
 
 class Services(NamedTuple):
-    """Everything a request may need."""
+    """Everything a request may need. settings : as they were at the start; preferences : as they are"""
 
     settings: Settings
+    preferences: Preferences
     access: Access
     store: Store
     extraction: ExtractorSupervisor
@@ -35,12 +39,14 @@ class Services(NamedTuple):
     calibrating: Calibrating
     lessons: Lessons
     capturing: Capturing
+    mapping: ExampleMap
     writer: ModelWriter
     jobs: JobQueue
     live: LiveLoop
     watchers: Watchers
     reembedding: Reembedding
     metrics: Metrics
+    review: ReviewRing
     temperature: Temperature
 
 

@@ -2,14 +2,16 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Set
 
 from coral_learn.catalog import bundled_model
-from coral_learn.errors import ImageError, ModelError
+from coral_learn.errors import ModelError
 from coral_learn.manifest import Manifest
 from coral_learn.runtime.tflite import read_model
-from service.errors import Conflict, ExtractorFailed, ExtractorUnavailable, Invalid, NotFound, StoreError, Unavailable
+from service.embedder import EmbeddedPicture, Embedder, Patience, Unusable
+from service.errors import Conflict, ExtractorUnavailable, Invalid, StoreError
 from service.extraction import ExtractorSupervisor
 from service.extraction.supervisor import LOST, READY
 from service.pictures import PictureReader
@@ -19,8 +21,10 @@ from service.store.jobs import StoredJob
 EXCHANGE = "extractor"
 _NOTE = "extractor_model"
 _TELL = 0.25  # seconds between two reports
-_PAUSE = 0.2
+_PAUSE = 0.2  # seconds between two looks at how the extractor is
 _LOADING = 130.0  # seconds
+# Long enough for one restart; an extractor that ends again and again fails the job, and the one before stays.
+_PATIENCE = Patience(3.0, tries=3)
 
 Report = Callable[[float, Dict[str, Any]], None]
 Stop = Callable[[], bool]
@@ -51,90 +55,156 @@ class Exchange:
 
     On a CPU the new extractor works beside the old one, which answers until every picture is embedded.
     An Edge TPU is held by one process, so there the new one takes over first and embeds after that.
+    Either way the old one answers again where the new one does not start, or when the job is cancelled.
     """
 
     def __init__(self, store: Store, extraction: ExtractorSupervisor, pictures: PictureReader, setting: str):
         self._store, self._extraction, self._pictures, self._setting = store, extraction, pictures, setting
 
     def run(self, job: StoredJob, report: Report, should_stop: Stop) -> None:
-        """Exchange the extractor for the job's. Raises `Invalid`, `ExtractorUnavailable`, `StoreError`."""
+        """Exchange the extractor for the job's. Raises `Invalid`, `Conflict`, `ExtractorUnavailable`, `StoreError`."""
         model = job.options["model"]
         manifest, now = check_model(model), self._extraction.info
         if now is None:
             raise ExtractorUnavailable("the present extractor has not been loaded yet", retry_after=5)
+        if self._is_done(job):
+            return
         if manifest.digest == now.digest:
             raise Conflict(f"{manifest.name} is in use already", "extractor_in_use")
         if now.device == "cpu" and not self._embed_beside(model, report, should_stop):
             return
-        self._take_over(model)
-        self._wait_for(manifest.digest, should_stop)
+        self._take_over(job, should_stop)
+
+    # -- beside the present one -------------------------------------------------------------
 
     def _embed_beside(self, model: str, report: Report, should_stop: Stop) -> bool:
         """Embed what is stored with the new extractor. False when told to stop."""
         other = self._extraction.beside(model)
         other.start()
         try:
-            self._wait_ready(other, should_stop)
-            done, unusable, told = 0, set(), 0.0
-            while not should_stop():
-                missing = [one for one in self._missing(other) if one not in unusable]
-                if not missing:
-                    report(1.0, {"embedded": done - len(unusable), "unusable": len(unusable)})
-                    return True
-                for sha256 in missing:
-                    if should_stop():
-                        return False
-                    if not self._embed(other, sha256):
-                        unusable.add(sha256)
-                    done += 1
-                    if time.monotonic() > told + _TELL:
-                        told = time.monotonic()
-                        counts = {"embedded": done - len(unusable), "unusable": len(unusable)}
-                        report(done / max(done, len(missing)), counts)
-            return False
+            self._wait_until_loaded(other, 0, should_stop)
+            if not should_stop():
+                self._embed_missing(other, report, should_stop)
+            return not should_stop()
         finally:
             other.stop()
+
+    def _embed_missing(self, other: ExtractorSupervisor, report: Report, should_stop: Stop) -> None:
+        """Until nothing is missing, not even what was taught meanwhile."""
+        embedder = Embedder(self._pictures, other, lambda: other.info, _PATIENCE)
+        tally = _Tally(report)
+        while True:
+            missing = [one for one in self._missing(other) if one not in tally.unusable]
+            if not missing or should_stop():
+                break
+            for sha256 in missing:
+                embedded = embedder.embed(partial(self._store.images.read, sha256), should_stop)
+                if embedded is None:
+                    return
+                if isinstance(embedded, Unusable):
+                    tally.refuse(sha256, embedded)
+                else:
+                    self._keep(sha256, embedded)
+                    tally.embedded += 1
+                tally.tell(len(missing))
+        tally.end()
 
     def _missing(self, other: ExtractorSupervisor) -> List[str]:
         return self._store.examples.without_embedding(other.info.digest)
 
-    def _embed(self, other: ExtractorSupervisor, sha256: str) -> bool:
-        """Whether a picture has an embedding now."""
-        for _ in range(3):
-            try:
-                picture = self._pictures.read(self._store.images.read(sha256), other.info)
-                embedding = other.embed(picture.pixels).embedding
-            except (ImageError, NotFound, ExtractorFailed):
-                return False
-            except Unavailable:
-                time.sleep(_PAUSE)
-                continue
-            self._store.must_have_room(embedding.nbytes)
-            with self._store.database.write() as connection:
-                self._store.examples.save_embedding(connection, sha256, other.info.digest, embedding)
-            return True
-        return False
-
-    def _wait_ready(self, other: ExtractorSupervisor, should_stop: Stop) -> None:
-        ends = time.monotonic() + _LOADING
-        while other.health.state != READY and time.monotonic() < ends and not should_stop():
-            if other.health.state == LOST:
-                break
-            time.sleep(_PAUSE)
-        if other.health.state != READY and not should_stop():
-            raise ExtractorUnavailable(f"the new extractor can't be used: {other.health.reason}", retry_after=60)
-
-    def _take_over(self, model: str) -> None:
+    def _keep(self, sha256: str, embedded: EmbeddedPicture) -> None:
+        self._store.must_have_room(embedded.embedding.nbytes)
         with self._store.database.write() as connection:
-            self._store.set_note(connection, _NOTE, json.dumps({"model": model, "instead_of": self._setting}))
-        self._extraction.exchange(model)
+            self._store.examples.save_embedding(connection, sha256, embedded.extractor, embedded.embedding)
 
-    def _wait_for(self, digest: str, should_stop: Stop) -> None:
-        ends = time.monotonic() + _LOADING
-        while time.monotonic() < ends and not should_stop():
-            info: Optional[Any] = self._extraction.info
-            if info is not None and info.digest == digest and self._extraction.health.state == READY:
+    # -- in its place -----------------------------------------------------------------------
+
+    def _take_over(self, job: StoredJob, should_stop: Stop) -> None:
+        """Have the new extractor answer; the one before where that fails or is called off."""
+        extraction, model = self._extraction, job.options["model"]
+        before, name = extraction.model, extraction.info.name
+        number = extraction.exchange(model)
+        try:
+            self._wait_until_loaded(extraction, number, should_stop)
+            if not should_stop():
+                self._remember(job)
                 return
+        except (ExtractorUnavailable, StoreError) as error:
+            self._go_back(before, name, str(error))
+            raise type(error)(f"{error}; the one before, {name}, answers again") from error
+        self._go_back(before, name, "the exchange was called off")
+
+    def _go_back(self, before: str, name: str, why: str) -> None:
+        """Have the extractor before answer again. Raises `ExtractorUnavailable` where it doesn't."""
+        extraction = self._extraction
+        number = extraction.exchange(before)
+        try:
+            self._wait_until_loaded(extraction, number, lambda: extraction.stopping)
+        except ExtractorUnavailable as error:
+            raise ExtractorUnavailable(
+                f"{why}; and the one before, {name}, can't be used either and is tried again and again: "
+                f"{extraction.health.reason}",
+                retry_after=60,
+            ) from error
+
+    def _wait_until_loaded(self, extraction: ExtractorSupervisor, number: int, should_stop: Stop) -> None:
+        """Until the model of this exchange runs, or it is to stop. Raises `ExtractorUnavailable` when it does not."""
+        ends = time.monotonic() + _LOADING
+        while not should_stop():
+            health = extraction.health
+            told = health.exchanges == number and not extraction.stopping  # at a stop jobs are told soon after
+            if told and health.state == READY:
+                return
+            if (told and health.state == LOST) or time.monotonic() > ends:
+                raise ExtractorUnavailable(f"the new extractor does not start: {health.reason}", retry_after=60)
             time.sleep(_PAUSE)
-        if not should_stop():
-            raise StoreError(f"the new extractor does not start: {self._extraction.health.reason}")
+
+    def _remember(self, job: StoredJob) -> None:
+        """Have the next start take the new model, which has run by now.
+
+        Not before: a daemon that ends while a model is tried comes up with the one before, of which it is known
+        that it runs, and does the job again, because it has not ended. The other way round a model that does not
+        start would be chosen for good. Nothing is lost on the way: embeddings are kept by extractor, and the one
+        before has all of its own. With the job's id, a job done but not ended at such a moment is known to be done.
+        """
+        note = {"model": job.options["model"], "instead_of": self._setting, "job": job.id}
+        with self._store.database.write() as connection:
+            self._store.set_note(connection, _NOTE, json.dumps(note))
+
+    def _is_done(self, job: StoredJob) -> bool:
+        return json.loads(self._store.note(_NOTE) or "{}").get("job") == job.id
+
+
+class _Tally:
+    """What became of the stored pictures so far, and telling it."""
+
+    def __init__(self, report: Report):
+        self._report, self._told = report, 0.0
+        self.embedded = 0
+        self.unusable: Set[str] = set()
+        self._failures: List[str] = []
+
+    def refuse(self, sha256: str, unusable: Unusable) -> None:
+        """Count a picture that can't be embedded."""
+        self.unusable.add(sha256)
+        if unusable.failed:
+            self._failures.append(unusable.reason)
+
+    def tell(self, missing: int) -> None:
+        """Report, but not too often. missing : how many pictures were to be embedded at the last look"""
+        if time.monotonic() > self._told + _TELL:
+            self._told = time.monotonic()
+            done = self.embedded + len(self.unusable)
+            self._report(done / max(done, missing), self._counts())
+
+    def end(self) -> None:
+        """Report the end. Raises `ExtractorUnavailable` when the new extractor failed on all it was asked."""
+        if self._failures and not self.embedded:
+            raise ExtractorUnavailable(
+                f"the new extractor could embed none of {len(self._failures)} pictures: {self._failures[0]}",
+                retry_after=60,
+            )
+        self._report(1.0, self._counts())
+
+    def _counts(self) -> Dict[str, int]:
+        return {"embedded": self.embedded, "unusable": len(self.unusable)}

@@ -3,23 +3,26 @@
 import hashlib
 import time
 from collections import Counter
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Union
 
 from coral_learn.errors import ImageError
 from coral_learn.image import ImageLimits, read_header
-from service.errors import ArchiveUnusable, Conflict, ExtractorFailed, Invalid, NotFound, Unavailable
+from service.embedder import EmbeddedPicture, Embedder, Patience, Unusable
+from service.errors import ArchiveUnusable, Conflict, Invalid, NotFound, Unavailable
 from service.extraction import ExtractorSupervisor
 from service.learning import Answering, Teaching
+from service.learning.teaching import Taught
 from service.pictures import PictureReader
 from service.store import Store
 from service.store.container import Limits
-from service.store.contents import SKIPPED, Contents, Packed, Unusable
-from service.store.examples import NewPicture, Origin
+from service.store.contents import SKIPPED, Contents, Packed
+from service.store.contents import Unusable as UnusableMember
+from service.store.examples import NewPicture, Origin, StoredExample
 from service.store.jobs import StoredJob
 
 IMPORT = "import"
 _BATCH, _BATCH_BYTES = 50, 16 << 20
-_PAUSE = 0.5  # seconds before another try when the extractor is busy or lost
+_PATIENCE = Patience(0.5)  # without end: whoever waits too long cancels it
 _TELL = 0.25  # seconds between two reports
 
 Report = Callable[[float, Dict[str, Any]], None]
@@ -43,8 +46,8 @@ class Importing:
         most_bytes: int,
         on_model: Callable[[], None],
     ):
-        self._store, self._extraction, self._pictures = store, extraction, pictures
-        self._answering, self._teaching, self._on_model = answering, teaching, on_model
+        self._store, self._answering, self._teaching, self._on_model = store, answering, teaching, on_model
+        self._embedder = Embedder(pictures, extraction, answering.must_have_extractor, _PATIENCE)
         self._limits, self._most_bytes = limits, most_bytes
 
     def run(self, job: StoredJob, report: Report, should_stop: Stop) -> None:
@@ -52,8 +55,10 @@ class Importing:
         with self._store.incoming.open(job.id) as file:
             limits = Limits(self._limits.max_bytes, self._most_bytes)
             contents = Contents(file, limits, self._answering.must_have_extractor())
-            tally = _Tally(report, contents)
+            tally = _Tally(report, contents, job)
             batch = _Batch()
+            for name in contents.disabled:
+                self._create(name, tally, enabled=False)
             for item in contents.pictures():
                 if should_stop():
                     return
@@ -63,7 +68,8 @@ class Importing:
                 return
             self._teach(batch, tally, should_stop)
         for name in contents.classes:
-            self._create(name, tally)
+            if name not in contents.disabled:
+                self._create(name, tally)
         tally.tell(at_once=True)
         if not tally.classes:
             raise ArchiveUnusable(tally.why_nothing(), "archive_empty")
@@ -71,29 +77,30 @@ class Importing:
     def _take(self, item, batch: "_Batch", tally: "_Tally", should_stop: Stop) -> None:
         """Prepare one picture for the batch; teach the batch before where this one can't join it."""
         tally.done += 1
-        if isinstance(item, Unusable):
+        if isinstance(item, UnusableMember):
             tally.reasons[item.code] += 1
             return
+        sha256 = hashlib.sha256(item.data).hexdigest()
+        for known in self._store.examples.of_picture(sha256):
+            if known.class_name == item.class_name:
+                tally.count_known(known)
+                return
         try:
-            new = self._prepared(item, should_stop)
-        except (ImageError, ExtractorFailed) as error:
+            new = self._prepared(sha256, item, should_stop)
+        except ImageError as error:
             tally.reasons[error.code] += 1
             return
-        if new is None:
-            if not should_stop():
-                tally.classes.add(item.class_name)
-                tally.duplicates += 1
+        if isinstance(new, Unusable):
+            tally.reasons[new.code] += 1
+        if not isinstance(new, NewPicture):
             return
         if not batch.fits(item):
             self._teach(batch, tally, should_stop)
             tally.tell(at_once=True)
         batch.add(item, new)
 
-    def _prepared(self, item: Packed, should_stop: Stop) -> Optional[NewPicture]:
-        """A picture with its embedding; None where its class has it already, or when the job is to stop."""
-        sha256 = hashlib.sha256(item.data).hexdigest()
-        if any(one.class_name == item.class_name for one in self._store.examples.of_picture(sha256)):
-            return None
+    def _prepared(self, sha256: str, item: Packed, should_stop: Stop) -> Union[NewPicture, Unusable, None]:
+        """A picture with its embedding, or why there is none; None when the job is to stop. Raises `ImageError`."""
         embedding, made_by = item.embedding, item.extractor
         if embedding is None:
             made_by = self._answering.must_have_extractor().digest
@@ -103,19 +110,12 @@ class Importing:
         header = read_header(item.data, self._limits)  # enough: somebody has decoded it before
         return NewPicture(sha256, *header, len(item.data), embedding, made_by)
 
-    def _embedded(self, sha256: str, data: bytes, should_stop: Stop) -> Optional[NewPicture]:
+    def _embedded(self, sha256: str, data: bytes, should_stop: Stop) -> Union[NewPicture, Unusable, None]:
         """A picture with its embedding, however long that takes; None when the job is to stop."""
-        while not should_stop():
-            try:
-                picture = self._pictures.read(data, self._answering.must_have_extractor())
-                embedded = self._extraction.embed(picture.pixels)
-            except ExtractorFailed:
-                raise
-            except Unavailable:
-                time.sleep(_PAUSE)
-            else:
-                return NewPicture(sha256, *picture.header, len(data), embedded.embedding, embedded.extractor)
-        return None
+        embedded = self._embedder.embed(lambda: data, should_stop)
+        if not isinstance(embedded, EmbeddedPicture):
+            return embedded
+        return NewPicture(sha256, *embedded.header, len(data), embedded.embedding, embedded.extractor)
 
     def _teach(self, batch: "_Batch", tally: "_Tally", should_stop: Stop) -> None:
         while batch.pictures and not should_stop():
@@ -124,40 +124,35 @@ class Importing:
             try:
                 taught = self._teaching.add_examples(name, batch.pictures, batch.data, origin)
             except Unavailable:  # the extractor was exchanged since these were embedded
-                time.sleep(_PAUSE)
+                time.sleep(_PATIENCE.pause)
                 self._embed_again(batch, tally, should_stop)
             except (Conflict, Invalid) as error:
                 tally.reasons[error.code] += len(batch.pictures)
                 batch.clear()
             else:
-                tally.classes.add(name)
-                new = sum(one.new for one in taught.examples)
-                tally.accepted += new
-                tally.duplicates += len(taught.examples) - new
+                tally.count_taught(name, taught)
                 self._on_model()
                 batch.clear()
 
     def _embed_again(self, batch: "_Batch", tally: "_Tally", should_stop: Stop) -> None:
         before, batch.pictures, batch.data = list(zip(batch.pictures, batch.data)), [], []
         for picture, data in before:
-            try:
-                new = self._embedded(picture.sha256, data, should_stop)
-            except (ImageError, ExtractorFailed) as error:
-                tally.reasons[error.code] += 1
-            else:
-                if new is not None:
-                    batch.pictures.append(new)
-                    batch.data.append(data)
+            new = self._embedded(picture.sha256, data, should_stop)
+            if isinstance(new, Unusable):
+                tally.reasons[new.code] += 1
+            elif new is not None:
+                batch.pictures.append(new)
+                batch.data.append(data)
 
-    def _create(self, name: str, tally: "_Tally") -> None:
-        """Make a class that came without pictures that could be used, unless it is there."""
+    def _create(self, name: str, tally: "_Tally", enabled: bool = True) -> None:
+        """Make a class that came without pictures that could be used, or disabled, unless it is there."""
         if name in tally.classes:
             return
         try:
             self._store.classes.get(name)
         except NotFound:
             try:
-                self._teaching.create_class(name)
+                self._teaching.create_class(name, enabled)
             except Conflict as error:
                 tally.reasons[error.code] += 1
                 return
@@ -193,13 +188,42 @@ class _Batch:
 
 
 class _Tally:
-    """What became of an archive's pictures so far, and telling it."""
+    """What became of an archive's pictures so far, and telling it.
 
-    def __init__(self, report: Report, contents: Contents):
+    What the job brought in before the daemon was started again counts as accepted, not as known before.
+    """
+
+    def __init__(self, report: Report, contents: Contents, job: StoredJob):
         self._report, self._total, self._told = report, contents.total, 0.0
+        self._began = job.started if job.metrics.get("restarted") else None
+        self._counted: Set[str] = set()  # as accepted; where one comes again it is twice in the archive
         self.done = self.accepted = self.duplicates = 0
         self.reasons: Dict[str, int] = Counter(contents.unusable)
-        self.classes: set = set()
+        self.classes: Set[str] = set()
+
+    def count_taught(self, class_name: str, taught: Taught) -> None:
+        """Count pictures that were taught, or found in their class on that occasion."""
+        self.classes.add(class_name)
+        new = [one.example for one in taught.examples if one.new]
+        self.accepted += len(new)
+        self.duplicates += len(taught.examples) - len(new)
+        if self._began is not None:
+            self._counted.update(new)
+
+    def count_known(self, known: StoredExample) -> None:
+        """Count a picture whose class has it already."""
+        self.classes.add(known.class_name)
+        if self._is_own(known):
+            self._counted.add(known.id)
+            self.accepted += 1
+        else:
+            self.duplicates += 1
+
+    def _is_own(self, known: StoredExample) -> bool:
+        """Whether this job brought it in: there is one job at a time, so since it began no other import has run."""
+        if self._began is None or known.id in self._counted:
+            return False
+        return known.source == IMPORT and known.created >= self._began
 
     def tell(self, at_once: bool = False) -> None:
         """Report, but not too often."""

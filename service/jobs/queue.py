@@ -22,6 +22,7 @@ MAX_WAITING = 8
 ENOUGH = 10  # held-out examples; fewer say too little to replace what answers
 _NICE = 10
 _TARGET = "service.jobs.train:run"
+_RESTARTED = {"restarted": True}
 
 Worker = Callable[[StoredJob, Callable[[float, Dict[str, Any]], None], Callable[[], bool]], None]
 
@@ -31,7 +32,8 @@ class JobQueue:
 
     on_model : called after a version became the answering one
     workers : for the kinds of job that are done in the daemon, not in a process of their own: called with the
-        job, `report(progress, metrics)` and `should_stop()`; they can be done again from the start
+        job, `report(progress, metrics)` and `should_stop()`; they can be done again from the start, and are after a
+        restart: `started` is then of the first time, and the metrics say "restarted"
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class JobQueue:
         """Mark what a crash interrupted, take up what waited, and run."""
         for job in self._store.jobs.unfinished():
             if job.state == RUNNING and job.kind in self._workers:
-                self._store.jobs.update(job._replace(state=QUEUED, started=None))
+                self._store.jobs.update(job._replace(state=QUEUED, metrics=_RESTARTED))
             elif job.state == RUNNING:
                 error = _problem("interrupted", "the daemon was stopped while this job ran; start it again")
                 self._store.jobs.update(job._replace(state=INTERRUPTED, error=error, finished=time.time()))
@@ -155,7 +157,8 @@ class JobQueue:
             waiting = [job for job in self._store.jobs.unfinished() if job.state == QUEUED]
             if not waiting:
                 return None
-            return self._set(waiting[0]._replace(state=RUNNING, started=time.time()), save=True)
+            job = waiting[0]
+            return self._set(job._replace(state=RUNNING, started=job.started or time.time()), save=True)
 
     def _do(self, job: StoredJob) -> None:
         worker = self._workers.get(job.kind)
@@ -165,19 +168,27 @@ class JobQueue:
             self._do_here(job, worker)
 
     def _do_here(self, job: StoredJob, worker: Worker) -> None:
+        kept, told = job.metrics, False
+
         def report(progress: float, metrics: Dict[str, Any]) -> None:
             nonlocal job
-            job = self._set(job._replace(progress=progress, metrics=metrics))
+            job = self._set(job._replace(progress=progress, metrics={**kept, **metrics}))
+
+        def should_stop() -> bool:
+            nonlocal told
+            told = told or self._stopping.is_set() or self._cancelled == job.id
+            return told
 
         state, error = SUCCEEDED, None
         try:
-            worker(job, report, lambda: self._stopping.is_set() or self._cancelled == job.id)
+            worker(job, report, should_stop)
         except ServiceError as failure:
             log.error("job %s failed: %s", job.id, failure)
             state, error = FAILED, _problem(failure.code, str(failure))
-        if self._cancelled == job.id:
-            self._end(job, CANCELLED)
-        elif not self._stopping.is_set():
+        done = error is None and not told  # a worker that was never told to stop has done all of it
+        if self._cancelled == job.id and not done:
+            self._end(job, CANCELLED, error=error)
+        elif done or not self._stopping.is_set():
             self._end(job, state, error=error)
 
     def _do_in_child(self, job: StoredJob) -> None:
@@ -264,7 +275,9 @@ class JobQueue:
         self._store.jobs.update(ended)
         self._clean_up(job)
         self._set(ended)
-        self._metrics.count_job(job.kind, state, None if job.started is None else ended.finished - job.started)
+        # Of a job that was begun twice the time between is no work.
+        begun_once = job.started is not None and not job.metrics.get("restarted")
+        self._metrics.count_job(job.kind, state, ended.finished - job.started if begun_once else None)
         with self._changed:
             self._running = None
 

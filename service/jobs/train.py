@@ -9,7 +9,7 @@ On the channel: ("progress", share, metrics), then ("finished", FinishedModel, c
 """
 
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from coral_learn.training import (
 from service.errors import ServiceError
 from service.jobs.options import AUTO, TrainOptions
 from service.jobs.workshop import Material, Workshop
+from service.store.classes import Classes
 from service.store.database import Database
 from service.store.examples import Examples
 from service.store.models import FinishedModel, write_version
@@ -56,7 +57,7 @@ def run(channel, arguments: Dict[str, Any]) -> None:
 
 def _train(channel, arguments: Dict[str, Any]):
     options = TrainOptions.from_dict(arguments["options"])
-    material = _read_material(Path(arguments["data_folder"]), arguments["extractor"], arguments["size"])
+    material, disabled = _read_material(Path(arguments["data_folder"]), arguments["extractor"], arguments["size"])
     split = stratified_split(material.labels, options.held_out, options.seed, material.groups)
     train, held_out = material.pick(split.train), material.pick(split.held_out)
     workshop = Workshop(Recipe(options.head, arguments["size"], arguments["mean"], options.softmax), arguments["rates"])
@@ -69,6 +70,8 @@ def _train(channel, arguments: Dict[str, Any]):
     measured = workshop.make(train, _epochs(channel, 0.4, 0.6))
     evaluation = evaluate(measured.head, held_out.embeddings, held_out.labels)
     metrics = {"held_out_accuracy": evaluation.accuracy, "held_out_examples": evaluation.examples}
+    if disabled["classes"]:
+        metrics.update(disabled_classes=len(disabled["classes"]), disabled_examples=disabled["examples"])
     channel.send(("progress", 0.6, metrics))
     baseline = _baseline(workshop, arguments["baseline"], train, held_out)
     made = workshop.make(material, _epochs(channel, 0.6, 0.8))
@@ -84,6 +87,7 @@ def _train(channel, arguments: Dict[str, Any]):
             "trained_before_measuring": len(train.ids),
             "held_out": len(held_out.ids),
         },
+        "disabled": disabled,
         "measured_on": _MEASURED_ON,
         "held_out": evaluation.as_dict(),
         "calibration": made.calibrated.as_dict(),
@@ -99,14 +103,18 @@ def _train(channel, arguments: Dict[str, Any]):
     return tuple(finished), baseline
 
 
-def _read_material(data_folder: Path, extractor: str, size: int) -> Material:
+def _read_material(data_folder: Path, extractor: str, size: int) -> Tuple[Material, Dict[str, Any]]:
+    """What to train on, and what is left out because its class is disabled: the classes' numbers, how many examples."""
     database = Database(database_path(data_folder))
     try:
-        rows = list(Examples(database).learnt(extractor))
+        disabled = {one.id: one.examples for one in Classes(database).all() if not one.enabled}
+        rows = [one for one in Examples(database).learnt(extractor) if one.class_id not in disabled]
     finally:
         database.close()
     embeddings = np.array([row.embedding for row in rows], np.float32).reshape(len(rows), size)
-    return Material([row.id for row in rows], [row.class_id for row in rows], embeddings, [row.capture for row in rows])
+    groups = [row.capture for row in rows]
+    material = Material([row.id for row in rows], [row.class_id for row in rows], embeddings, groups)
+    return material, {"classes": list(disabled), "examples": sum(disabled.values())}
 
 
 def _baseline(workshop: Workshop, recipe: Dict[str, Any], train: Material, held_out: Material) -> Dict[str, Any]:

@@ -8,7 +8,7 @@ the number -1 - i.
 import threading
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -43,11 +43,12 @@ class Answer(NamedTuple):
 
 
 class ListedClass(NamedTuple):
-    """A class as clients see it."""
+    """A class as clients see it. enabled : whether it is taught and answered."""
 
     name: str
     examples: int
     pretrained: bool
+    enabled: bool = True
 
 
 class LiveCopy(NamedTuple):
@@ -83,6 +84,7 @@ class Answering:
         self._revision = 0
         self._report: Optional[Dict[str, Any]] = None
         self._names: Dict[int, str] = {}
+        self._disabled: FrozenSet[int] = frozenset()
         self.pretrained: List[str] = []
         self.extractor: Optional[ExtractorInfo] = None
         self.manifest: Optional[Manifest] = None
@@ -149,6 +151,17 @@ class Answering:
         with self._lock:
             return self._names
 
+    @property
+    def disabled(self) -> FrozenSet[int]:
+        """The numbers of the classes that are neither taught nor answered."""
+        with self._lock:
+            return self._disabled
+
+    def drop_absent(self, head: Head) -> None:
+        """Take those classes off a head that were deleted or disabled since it was trained."""
+        with self._lock:
+            self._drop_absent(head)
+
     def has_seen(self, example: str) -> bool:
         """Whether the answering model was taught an example."""
         with self._lock:
@@ -182,24 +195,31 @@ class Answering:
         self.changed.set()
 
     def take_version(self, version: Optional[Version]) -> None:
-        """Let a version answer, without classes that were deleted since; or the live model again, with None."""
+        """Let a version answer, without classes that are gone or disabled; or the live model again, with None."""
         with self._lock:
             if version is not None:
-                for number in set(version.head.classes) - set(self._names):
-                    version.head.remove(number)
+                self._drop_absent(version.head)
             self._version = version
 
-    def change(self, names: Dict[int, str], forget: Sequence[Lesson], learn: Sequence[Lesson], revision: int) -> None:
+    def change(
+        self,
+        names: Dict[int, str],
+        disabled: FrozenSet[int],
+        forget: Sequence[Lesson],
+        learn: Sequence[Lesson],
+        revision: int,
+    ) -> None:
         """Take over the names of the taught classes, and let the live model forget examples, then learn others.
+
+        disabled : the numbers of those that are not answered
 
         All of it between two answers. Raises `HeadError` where the model and the store don't agree.
         """
         with self._lock:
             kept = {number: name for number, name in self._names.items() if number < 0}
-            for number in set(self._names) - set(kept) - set(names):
-                if self._version is not None and number in self._version.head.classes:
-                    self._version.head.remove(number)
-            self._names, self._revision = {**kept, **names}, revision
+            self._names, self._disabled, self._revision = {**kept, **names}, disabled, revision
+            if self._version is not None:
+                self._drop_absent(self._version.head)
             for class_id, embeddings in _by_class(forget).items():
                 self._live.forget_many(np.stack(embeddings), class_id)
             for class_id, embeddings in _by_class(learn).items():
@@ -222,6 +242,10 @@ class Answering:
             measured.live.adopt_threshold(measured.copy)
             if measured.live is self._live:
                 self._report = dict(report, head=measured.live.kind, revision=measured.revision)
+
+    def _drop_absent(self, head: Head) -> None:
+        for number in set(head.classes) - (set(self._names) - self._disabled):
+            head.remove(number)
 
     def _head(self) -> Head:
         return self._live if self._version is None else self._version.head

@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
+from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # What the journal calls them.
 ADD_CLASS, RENAME_CLASS, MERGE_CLASSES, DELETE_CLASS = "add_class", "rename_class", "merge_classes", "delete_class"
+ENABLE_CLASS, DISABLE_CLASS = "enable_class", "disable_class"
 ADD_EXAMPLES, MOVE_EXAMPLE, DELETE_EXAMPLE = "add_examples", "move_example", "delete_example"
 IMPORT, UNDO = "import", "undo"  # these can't be undone
 
@@ -56,7 +57,10 @@ class Deleted(NamedTuple):
 
 
 class Step:
-    """One change under way. Rows change through `connection`; the rest says what follows from them."""
+    """One change under way. Rows change through `connection`; the rest says what follows from them.
+
+    forget, learn : lessons of the examples that go and come; those of disabled classes are left out at the end
+    """
 
     def __init__(self, store: Store, connection, action: str):
         self.connection, self._store, self._action = connection, store, action
@@ -104,26 +108,37 @@ class Teaching:
             RENAME_CLASS: self._undo_rename_class,
             MERGE_CLASSES: self._undo_merge_classes,
             DELETE_CLASS: self._undo_delete_class,
+            ENABLE_CLASS: self._undo_enable_class,
+            DISABLE_CLASS: self._undo_enable_class,
             ADD_EXAMPLES: self._undo_add_examples,
             MOVE_EXAMPLE: self._undo_move_example,
             DELETE_EXAMPLE: self._undo_delete_example,
         }
-        answering.change(store.classes.names(), [], [], int(store.note(REVISION) or 0))
+        answering.change(store.classes.names(), store.classes.disabled(), [], [], int(store.note(REVISION) or 0))
 
     # -- classes ----------------------------------------------------------------------------
 
     def classes(self) -> List[ListedClass]:
         """Every class, taught ones first."""
-        taught = [ListedClass(stored.name, stored.examples, False) for stored in self._store.classes.all()]
+        taught = [ListedClass(one.name, one.examples, False, one.enabled) for one in self._store.classes.all()]
         return taught + [ListedClass(name, 0, True) for name in self._answering.pretrained]
 
-    def create_class(self, name: str) -> Changed:
+    def create_class(self, name: str, enabled: bool = True) -> Changed:
         """Add a class without examples. Raises `Conflict`."""
         with self._step(ADD_CLASS) as step:
             self._must_not_be_pretrained(name)
-            number = self._store.classes.create(step.connection, name)
+            number = self._store.classes.create(step.connection, name, enabled)
             step.note(number=number, name=name)
-        return Changed(StoredClass(number, name, 0), step.done)
+        return Changed(StoredClass(number, name, 0, enabled), step.done)
+
+    def enable_class(self, name: str, enabled: bool) -> Changed:
+        """Have a class taught and answered, or neither; its examples stay. Raises `NotFound`, `Conflict`."""
+        with self._step(ENABLE_CLASS if enabled else DISABLE_CLASS) as step:
+            stored = self._find(name)
+            if stored.enabled != enabled:
+                self._enable(step, stored.id, enabled)
+                step.note(number=stored.id, name=name)
+        return Changed(stored._replace(enabled=enabled), step.done)
 
     def rename_class(self, name: str, new_name: str) -> Changed:
         """Give a class another name; the model stays as it is. Raises `NotFound`, `Conflict`."""
@@ -157,7 +172,7 @@ class Teaching:
                 else:
                     self._store.journal.discard(step.connection, step.number, example.id)
             self._store.classes.delete(step.connection, source.id)
-            step.note(number=source.id, name=name, into=into, moved=moved)
+            step.note(number=source.id, name=name, into=into, moved=moved, enabled=source.enabled)
         return Changed(target._replace(examples=target.examples + len(moved)), step.done)
 
     def delete_class(self, name: str, for_good: bool = False) -> Deleted:
@@ -171,7 +186,7 @@ class Teaching:
             for example in examples:
                 self._discard(step, example)
             self._store.classes.delete(step.connection, stored.id)
-            step.note(number=stored.id, name=name, count=len(examples))
+            step.note(number=stored.id, name=name, count=len(examples), enabled=stored.enabled)
         return Deleted(len(examples), step.number)
 
     # -- examples ---------------------------------------------------------------------------
@@ -264,16 +279,17 @@ class Teaching:
 
     def _undo_merge_classes(self, step: Step, last: StoredStep) -> None:
         number = last.details["number"]
-        step.brings_classes_back = True
-        self._store.classes.restore(step.connection, number, last.details["name"])
+        self._restore_class(step, last)
         for example_id in last.details["moved"]:
             self._move(step, self._store.examples.get(example_id), number, last.details["name"])
         self._put_back(step, last)
 
     def _undo_delete_class(self, step: Step, last: StoredStep) -> None:
-        step.brings_classes_back = True
-        self._store.classes.restore(step.connection, last.details["number"], last.details["name"])
+        self._restore_class(step, last)
         self._put_back(step, last)
+
+    def _undo_enable_class(self, step: Step, last: StoredStep) -> None:
+        self._enable(step, last.details["number"], last.action == DISABLE_CLASS)
 
     def _undo_add_examples(self, step: Step, last: StoredStep) -> None:
         for example_id in last.details["examples"]:
@@ -296,6 +312,7 @@ class Teaching:
     def _step(self, action: str, for_good: bool = False) -> Iterator[Step]:
         """One transaction with its line in the journal, then the live model, then pictures nothing uses."""
         with self._store.changing:
+            disabled_before = self._answering.disabled
             with self._store.database.write() as connection:
                 step = Step(self._store, connection, action)
                 yield step
@@ -308,14 +325,17 @@ class Teaching:
                 if step.changes_examples:  # a write for nothing would cost a sync, and wear the card
                     self._store.set_note(connection, REVISION, str(revision))
                 # Whatever has to be read is read before the end: what is committed must be said to be so.
-                names = self._store.classes.names(connection)
-            self._follow(step, names, revision)
+                names, disabled = self._store.classes.names(connection), self._store.classes.disabled(connection)
+            # What a disabled class holds is not in the model: there is nothing to forget of it, and nothing to learn.
+            step.forget = [lesson for lesson in step.forget if lesson[1] not in disabled_before]
+            step.learn = [lesson for lesson in step.learn if lesson[1] not in disabled]
+            self._follow(step, names, disabled, revision)
             self._remove_pictures(unused)
 
-    def _follow(self, step: Step, names: Dict[int, str], revision: int) -> None:
+    def _follow(self, step: Step, names: Dict[int, str], disabled: FrozenSet[int], revision: int) -> None:
         """Do in memory what is done on the disk."""
         try:
-            self._answering.change(names, step.forget, step.learn, revision)
+            self._answering.change(names, disabled, step.forget, step.learn, revision)
             if step.brings_classes_back:
                 self._versions.load_again()
         except (HeadError, StoreError):
@@ -328,6 +348,24 @@ class Teaching:
                 self._store.images.remove(sha256)
             except StoreError as error:  # the change is made all the same; the next start removes what nothing uses
                 log.error("the picture %s is still on the disk: %s", sha256[:12], error)
+
+    def _enable(self, step: Step, number: int, enabled: bool) -> None:
+        self._store.classes.enable(step.connection, number, enabled)
+        step.brings_classes_back = enabled
+        extractor = self._answering.extractor
+        learnt = [] if extractor is None else self._store.examples.learnt_of(extractor.digest, number)
+        lessons = [(one.embedding, number) for one in learnt]
+        if enabled:
+            step.learn += lessons
+        else:
+            step.forget += lessons
+        step.changes_examples = bool(self._store.examples.of_class(step.connection, number))
+
+    def _restore_class(self, step: Step, last: StoredStep) -> None:
+        """Put back the class that a step removed. Steps of older daemons don't say whether it was enabled: it was."""
+        step.brings_classes_back = True
+        facts = last.details["number"], last.details["name"], last.details.get("enabled", True)
+        self._store.classes.restore(step.connection, *facts)
 
     def _discard(self, step: Step, example: StoredExample) -> None:
         embedding = self._embedding(example.sha256)

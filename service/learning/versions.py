@@ -184,11 +184,12 @@ class Versions:
             return self._store.models.add(connection, job.id, finished)
 
     def unseen(self) -> Dict[str, Any]:
-        """What the answering model was not taught: how many examples, and classes by name."""
+        """What the answering model was not taught of what is enabled: how many examples, and classes by name."""
         version = self._answering.version
         if version is None:
             return {"examples": 0, "classes": []}
-        new = [class_id for example, class_id in self._store.examples.labels() if example not in version.seen]
+        disabled, labels = self._answering.disabled, self._store.examples.labels()
+        new = [number for example, number in labels if example not in version.seen and number not in disabled]
         known, names = set(version.head.classes), self._answering.class_names()
         classes = {names.get(class_id) for class_id in new if class_id not in known}
         return {"examples": len(new), "classes": sorted(name for name in classes if name)}
@@ -220,10 +221,9 @@ class Versions:
                 log.error("the newest version, %d, is damaged; train again: %s", newest.version, error)
 
     def load(self, number: int) -> Head:
-        """The head of a version, without classes that were deleted since. Raises as `activate`."""
+        """The head of a version, without classes that are gone or disabled by now. Raises as `activate`."""
         head = self._load(number).head
-        for class_id in set(head.classes) - set(self._answering.class_names()):
-            head.remove(class_id)
+        self._answering.drop_absent(head)
         return head
 
     def _load(self, number: int) -> Version:

@@ -5,14 +5,17 @@ import threading
 import time
 from typing import Any, Dict, Optional
 
+import numpy as np
+
 from service.camera import Camera, Frame
 from service.errors import CameraError, ServiceError
 from service.extraction import ExtractorSupervisor
-from service.learning import Answering
+from service.learning import Answer, Answering
 from service.live.decision import Decided, Decision, DecisionRule
 from service.live.viewfinder import Viewfinder
 from service.live.watchers import Places, Watchers
 from service.metrics import FROM_CAMERA, Metrics
+from service.review import NOVEL, ReviewRing, Sighting
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +42,11 @@ class LiveLoop:
         viewers: Places,
         metrics: Metrics,
         rule: DecisionRule,
+        review: ReviewRing,
     ):
         self._camera, self._extraction, self._answering, self._watchers = camera, extraction, answering, watchers
-        self._metrics = metrics
+        self._metrics, self._review = metrics, review
+        self._to_review: Optional[str] = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
         self._telling = threading.RLock()
@@ -106,7 +111,9 @@ class LiveLoop:
         now = time.monotonic()
         view = self.viewfinder.wants(now)
         caption = self._caption() if view.annotated else None
-        frame = self._camera.next(info.input_width, info.input_height, view.plain, caption)
+        frame = self._camera.next(
+            info.input_width, info.input_height, view.plain or self._to_review is not None, caption
+        )
         self.captured = frame.captured
         self._tell(CAMERA, self._camera_facts())
         self.viewfinder.put(frame, now)
@@ -142,6 +149,15 @@ class LiveLoop:
             },
         )
         self._tell_decision(decided, frame.number)
+        self._offer(frame, answer, embedded.embedding)
+
+    def _offer(self, frame: Frame, answer: Answer, embedding: np.ndarray) -> None:
+        """Keep a frame that is worth a look; where it came without a picture, the next one that is like it."""
+        wanted, before = self._review.wants(answer, embedding), self._to_review
+        self._to_review = wanted if frame.jpeg is None else None
+        reason = wanted or (before if before == NOVEL else None)  # new it was only to the frame before
+        if frame.jpeg is not None and reason is not None:
+            self._review.keep(frame.jpeg, Sighting(reason, answer, embedding, frame.captured))
 
     def _tell_decision(self, decided: Decided, frame: Optional[int]) -> None:
         """An event where the decided class has changed."""

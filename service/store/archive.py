@@ -14,7 +14,7 @@ import time
 import unicodedata
 import zipfile
 import zlib
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set
+from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Set
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class _Export(NamedTuple):
 
     folders: Dict[int, str]
     names: Dict[int, str]
+    disabled: FrozenSet[int]
     examples: list
 
 
@@ -77,7 +78,10 @@ def write_archive(store: Store, extractor: Optional[ExtractorInfo]) -> Iterator[
         "version": VERSION,
         "created": time.time(),
         "extractor": None if extractor is None else _facts(extractor),
-        "classes": [{"name": export.names[number], "folder": folder} for number, folder in export.folders.items()],
+        "classes": [
+            {"name": export.names[number], "folder": folder, "enabled": number not in export.disabled}
+            for number, folder in export.folders.items()
+        ],
         "left_out": left_out,
         "embeddings": parts,
     }
@@ -211,9 +215,9 @@ class _Lines:
 
 def _list(store: Store) -> _Export:
     with store.changing:  # so that every example has its class
-        names = {one.id: one.name for one in store.classes.all()}
+        names, disabled = {one.id: one.name for one in store.classes.all()}, store.classes.disabled()
         examples = sorted(store.examples.labels(), key=lambda one: one[1])  # stable: by class, then as they came
-    return _Export(dict(zip(names, folder_names(list(names.values())))), names, examples)
+    return _Export(dict(zip(names, folder_names(list(names.values())))), names, disabled, examples)
 
 
 def _listed(file: str, name: str, example: StoredExample, row: Optional[int]) -> Dict[str, Any]:

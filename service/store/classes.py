@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, FrozenSet, List, NamedTuple, Optional
 
 from service.errors import Conflict, Invalid, NotFound
 from service.store.database import Database
@@ -11,15 +11,16 @@ MAX_NAME = 100
 
 
 class StoredClass(NamedTuple):
-    """A class. `examples` counts those stored now."""
+    """A class. examples : how many are stored now; enabled : whether they are taught, and the class answered."""
 
     id: int
     name: str
     examples: int
+    enabled: bool = True
 
 
 _SELECT = (
-    "SELECT c.id, c.name, (SELECT COUNT(*) FROM examples e WHERE e.class_id = c.id) AS examples "
+    "SELECT c.id, c.name, (SELECT COUNT(*) FROM examples e WHERE e.class_id = c.id) AS examples, c.enabled "
     "FROM classes c {} ORDER BY c.id"
 )
 
@@ -49,7 +50,7 @@ class Classes:
     def all(self) -> List[StoredClass]:
         """Every class, by number."""
         with self._database.read() as connection:
-            return [StoredClass(*row) for row in connection.execute(_SELECT.format(""))]
+            return [_to_class(row) for row in connection.execute(_SELECT.format(""))]
 
     def names(self, connection: Optional[sqlite3.Connection] = None) -> Dict[int, str]:
         """The name of every class by its number; within an open transaction where its connection is given."""
@@ -59,11 +60,19 @@ class Classes:
         with self._database.read() as reader:
             return dict(tuple(row) for row in reader.execute(query))
 
+    def disabled(self, connection: Optional[sqlite3.Connection] = None) -> FrozenSet[int]:
+        """The numbers of the classes that are disabled; `connection` as of `names`."""
+        query = "SELECT id FROM classes WHERE NOT enabled"
+        if connection is not None:
+            return frozenset(row["id"] for row in connection.execute(query))
+        with self._database.read() as reader:
+            return frozenset(row["id"] for row in reader.execute(query))
+
     def find(self, name: str) -> Optional[StoredClass]:
         """The class of this name, or None."""
         with self._database.read() as connection:
             row = connection.execute(_SELECT.format("WHERE c.name = ?"), (name,)).fetchone()
-        return StoredClass(*row) if row else None
+        return _to_class(row) if row else None
 
     def get(self, name: str) -> StoredClass:
         """The class of this name. Raises `NotFound`."""
@@ -72,18 +81,20 @@ class Classes:
             raise NotFound(f"there is no class {name[:MAX_NAME]!r}", "class_not_found")
         return found
 
-    def create(self, connection: sqlite3.Connection, name: str) -> int:
+    def create(self, connection: sqlite3.Connection, name: str, enabled: bool = True) -> int:
         """Add a class and return its number. Raises `Conflict`."""
+        facts = name, time.time(), enabled
         try:
-            cursor = connection.execute("INSERT INTO classes (name, created) VALUES (?, ?)", (name, time.time()))
+            cursor = connection.execute("INSERT INTO classes (name, created, enabled) VALUES (?, ?, ?)", facts)
         except sqlite3.IntegrityError:
             raise Conflict(f"there is a class {name!r} already", "class_exists") from None
         return cursor.lastrowid
 
-    def restore(self, connection: sqlite3.Connection, number: int, name: str) -> None:
+    def restore(self, connection: sqlite3.Connection, number: int, name: str, enabled: bool) -> None:
         """Put back a class that was deleted, with its number. Raises `Conflict`."""
+        facts = number, name, time.time(), enabled
         try:
-            connection.execute("INSERT INTO classes (id, name, created) VALUES (?, ?, ?)", (number, name, time.time()))
+            connection.execute("INSERT INTO classes (id, name, created, enabled) VALUES (?, ?, ?, ?)", facts)
         except sqlite3.IntegrityError:
             raise Conflict(f"there is a class {name!r} already", "class_exists") from None
 
@@ -99,6 +110,14 @@ class Classes:
         except sqlite3.IntegrityError:
             raise Conflict(f"there is a class {name!r} already", "class_exists") from None
 
+    def enable(self, connection: sqlite3.Connection, number: int, enabled: bool) -> None:
+        """Have a class taught and answered, or not."""
+        connection.execute("UPDATE classes SET enabled = ? WHERE id = ?", (enabled, number))
+
     def delete(self, connection: sqlite3.Connection, number: int) -> None:
         """Remove a class that has no examples."""
         connection.execute("DELETE FROM classes WHERE id = ?", (number,))
+
+
+def _to_class(row) -> StoredClass:
+    return StoredClass(row["id"], row["name"], row["examples"], bool(row["enabled"]))

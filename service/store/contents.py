@@ -59,6 +59,7 @@ class Contents:
     """What can be taken from an archive.
 
     total : how many pictures `pictures` will go through; classes : every class by name, also those without pictures;
+    disabled : those of them that were disabled where the archive was made;
     unusable : what was told apart already by its name, counted by code
 
     Raises `ArchiveUnusable`.
@@ -69,13 +70,14 @@ class Contents:
         self._paths = {"/".join(one.path): index for index, one in enumerate(self._container.members) if not one.code}
         self.unusable: Dict[str, int] = Counter()
         self._rows: Optional[_Rows] = None
+        self.disabled: List[str] = []
         base, manifest = self._manifest(limits)
         if manifest is None:
             self._entries = self._by_folders()
             self.classes = list(dict.fromkeys(entry.class_name for entry in self._entries.values()))
         else:
             self._entries = self._by_manifest(base, manifest)
-            self.classes = self._class_names(manifest)
+            self.classes, self.disabled = self._class_names(manifest), _disabled_names(manifest)
             if extractor is not None and self._container.ordered:
                 self._rows = _Rows(self._container, self._paths, base, manifest, extractor)
 
@@ -215,6 +217,12 @@ class _Rows:
         except ValueError as error:
             log.warning("embeddings of an archive can't be used, the pictures are embedded anew: %s", error)
             return nothing
+
+
+def _disabled_names(manifest: Dict[str, Any]) -> List[str]:
+    found = manifest.get("classes")
+    listed = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return [one["name"] for one in listed if one.get("enabled") is False and _checked(one.get("name"))]
 
 
 def _compact(found: Dict[str, Any]) -> Any:

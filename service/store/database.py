@@ -48,6 +48,7 @@ MIGRATIONS = (
         key TEXT PRIMARY KEY, request TEXT NOT NULL, status INTEGER NOT NULL, location TEXT, body BLOB NOT NULL,
         created REAL NOT NULL);
     """,
+    "ALTER TABLE classes ADD COLUMN enabled INTEGER NOT NULL DEFAULT 1",
 )
 
 

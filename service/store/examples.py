@@ -6,7 +6,7 @@ An example is a picture in a class; an embedding belongs to a picture and the ex
 import sqlite3
 import time
 import uuid
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -161,7 +161,7 @@ class Examples:
         return np.frombuffer(row["vector"], np.float32) if row else None
 
     def learnt(self, extractor: str, batch: int = 1000) -> Iterator[Learnt]:
-        """Every example that has an embedding by this extractor, in the order they came.
+        """Every example of an enabled class that has an embedding by this extractor, in the order they came.
 
         Reads `batch` rows at a time, so that others get their turn; rows must not change meanwhile.
         """
@@ -170,6 +170,7 @@ class Examples:
             with self._database.read() as connection:
                 rows = connection.execute(
                     "SELECT e.rowid, e.id, e.class_id, v.vector, e.capture FROM examples e "
+                    "JOIN classes c ON c.id = e.class_id AND c.enabled "
                     "JOIN embeddings v ON v.sha256 = e.sha256 AND v.extractor = ? "
                     "WHERE e.rowid > ? ORDER BY e.rowid LIMIT ?",
                     (extractor, last, batch),
@@ -190,6 +191,30 @@ class Examples:
                 (extractor, class_id, most),
             ).fetchall()
         return [Learnt(row[0], row[1], np.frombuffer(row[2], np.float32), row[3]) for row in rows]
+
+    def classes_by_row(self, extractor: str) -> Dict[int, int]:
+        """The class of every example with an embedding by this extractor, by its row; rows are in the order they came.
+
+        Reads indexes only, no embedding.
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT e.rowid, e.class_id FROM examples e WHERE EXISTS "
+                "(SELECT 1 FROM embeddings v WHERE v.sha256 = e.sha256 AND v.extractor = ?)",
+                (extractor,),
+            )
+            return dict(tuple(row) for row in rows)
+
+    def learnt_in_rows(self, extractor: str, rows: Sequence[int]) -> List[Learnt]:
+        """The examples in some of those rows, in the same order; at most 900 at once."""
+        with self._database.read() as connection:
+            found = connection.execute(
+                "SELECT e.id, e.class_id, v.vector, e.capture FROM examples e "
+                "JOIN embeddings v ON v.sha256 = e.sha256 AND v.extractor = ? "
+                f"WHERE e.rowid IN ({', '.join('?' * len(rows))}) ORDER BY e.rowid",
+                (extractor, *rows),
+            ).fetchall()
+        return [Learnt(row[0], row[1], np.frombuffer(row[2], np.float32), row[3]) for row in found]
 
     def labels(self) -> List[Tuple[str, int]]:
         """Every example's id with its class's number."""
@@ -213,10 +238,11 @@ class Examples:
             return {row["sha256"] for row in rows}
 
     def taught(self, extractor: str) -> Dict[str, int]:
-        """The class of every example that has an embedding by this extractor, by the example's id."""
+        """The class of every example that heads learn from, as of `learnt`, by the example's id."""
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT e.id, e.class_id FROM examples e WHERE EXISTS "
+                "SELECT e.id, e.class_id FROM examples e "
+                "JOIN classes c ON c.id = e.class_id AND c.enabled WHERE EXISTS "
                 "(SELECT 1 FROM embeddings v WHERE v.sha256 = e.sha256 AND v.extractor = ?)",
                 (extractor,),
             )

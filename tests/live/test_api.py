@@ -364,6 +364,8 @@ def test_pretrained_classes_are_kept(start_daemon, shared_data, tiny_model):
     refused = daemon.teach("bald eagle", picture.read_bytes())
     assert (refused.status, refused.json["code"]) == (409, "class_pretrained")
     assert daemon.delete("/v1/classes/tench").json["code"] == "class_pretrained"
+    disabled = daemon.ask("PATCH", "/v1/classes/tench", b'{"enabled": false}', Content_Type="application/json")
+    assert (disabled.status, disabled.json["code"]) == (409, "class_pretrained")
     objects = shared_data / "objects20" / "kangaroo"
     daemon.teach("my kangaroo", (objects / "00.jpg").read_bytes())
     assert daemon.classify((objects / "00.jpg").read_bytes()).json["class"] == "my kangaroo"

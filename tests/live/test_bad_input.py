@@ -73,6 +73,7 @@ def test_unusual_class_names_are_just_names(tiny_daemon, make_picture, encode):
             "name": name,
             "examples": 1,
             "pretrained": False,
+            "enabled": True,
         }
 
 

@@ -1,11 +1,14 @@
 """Teaching what the camera sees, and its live picture."""
 
 import contextlib
+import subprocess
+import sys
 import time
 
 import pytest
 
 from coral_learn import image
+from service.client import Client
 
 FPS = "20"
 
@@ -38,6 +41,12 @@ def live_picture(daemon, query=""):
     finally:
         response.close()
         connection.close()
+
+
+def run_command(daemon, *arguments):
+    """A command against this daemon."""
+    command = [sys.executable, "-m", "service", *arguments, "--url", daemon.url]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def next_part(response):
@@ -174,3 +183,18 @@ def test_stops_with_the_live_picture_open(seeing):
     with live_picture(seeing) as response:
         next_part(response)
         assert seeing.stop() == 0
+
+
+def test_by_client_and_command(seeing):
+    """Both say what was taken and what the class has now."""
+    with Client(seeing.url) as client:
+        captured = client.capture("ball", count=2, interval=0, capture="one")
+    assert (captured.class_name, captured.capture, captured.frames, captured.missed) == ("ball", "one", 2, None)
+    assert len(captured.accepted) + captured.near_duplicates == 2
+    done = run_command(seeing, "capture", "ball", "--count", "2", "--interval", "0.1")
+    assert done.returncode == 0
+    assert done.stdout.startswith("ball: ")
+    assert "the class has" in done.stdout
+    refused = run_command(seeing, "capture", "ball", "--count", "0")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "count is a number from 1 to 100" in refused.stderr

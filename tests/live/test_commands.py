@@ -96,12 +96,12 @@ def test_watching_until_interrupted(start_daemon, tiny_model, folders):
         assert "Traceback" not in process.stderr.read()
         process.stdout.close()
         process.stderr.close()
-        assert all(line.split()[0] in COLOURS for line in lines)
+        assert all(line.split()[0] in (*COLOURS, "-") for line in lines)
         assert lines[-1].endswith("frames/s\n")
     code, out, _ = run(daemon, "watch", "--json", "--count", "2")
     events = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert [one["decided"] in COLOURS for one in events if one["event"] == "classification"] == [True, True]
+    assert [one["class"] in COLOURS for one in events if one["event"] == "classification"] == [True, True]
 
 
 def test_tokens_of_the_data_folder(start_daemon, tiny_model):

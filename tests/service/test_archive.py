@@ -133,7 +133,7 @@ def test_manifest_says_what_is_there(store):
         assert archive.read(listed["file"]) == b"1"
         assert {info.compress_type for info in archive.infolist() if info.filename != MANIFEST} == {zipfile.ZIP_STORED}
     assert manifest["extractor"] == {"digest": INFO.digest, "name": "tiny", "size": 4}
-    assert manifest["classes"] == [{"name": 'a "cat"', "folder": "a %22cat%22"}]
+    assert manifest["classes"] == [{"name": 'a "cat"', "folder": "a %22cat%22", "enabled": True}]
     assert listed["file"] == f"a %22cat%22/{example_id}.jpg"
     assert (listed["class"], listed["source"], listed["capture"], listed["row"]) == ('a "cat"', "upload", "walk", 0)
 

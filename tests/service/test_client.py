@@ -10,8 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from stand_in import StandIn, chunks, cut_short, hang_up, json_reply, refusal, reply
 
-from service import client as client_module
+from service import client as client_package
 from service.client import Client, Prediction, RefusedFile
+from service.client.connection import is_readable
 from service.errors import AddressError, ConnectionLost, ProblemError, UnexpectedAnswer, Unreachable
 
 MODEL = {"version": "live", "revision": 3, "head": "imprinting"}
@@ -265,7 +266,7 @@ def test_an_idle_connection_that_ended_harms_no_change(server, client):
     server.on("GET /v1/status", close_later)
     server.on("DELETE /v1/classes/cat", json_reply({"deleted": "cat"}))
     client.status()
-    while not client_module._is_readable(client._local.kept._connection.sock):
+    while not is_readable(client._transport._local.kept._connection.sock):
         pass
     assert client.delete_class("cat") == {"deleted": "cat"}
     assert len(server.asked) == 2
@@ -431,9 +432,12 @@ def test_import_sends_the_archive_whole(server, client, tmp_path, start, kind):
     assert seen[-1] == (size, size)
 
 
-def test_one_module_of_the_standard_library():
+def test_one_package_of_the_standard_library():
     """The client needs nothing else, so that it can be taken along with errors.py."""
-    lines = Path(client_module.__file__).read_text().splitlines()
-    ours = [line for line in lines if line.startswith(("import ", "from ")) and "service" in line.split()[1]]
-    assert [line.split()[1] for line in ours] == ["service.errors"]
-    assert not any(name in line for line in lines for name in ("import numpy", "import requests"))
+    files = list(Path(client_package.__file__).parent.glob("*.py"))
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    imported = {line.split()[1] for line in lines if line.startswith(("import ", "from "))}
+    ours = {name for name in imported if name.startswith("service") and not name.startswith("service.client.")}
+    assert ours == {"service.errors"}
+    assert not {name.partition(".")[0] for name in imported} & {"numpy", "requests", "urllib3", "coral_learn"}
+    assert len(files) > 10

@@ -245,7 +245,7 @@ def test_watch_prints_frames_as_they_come(server, capsys):
     """Class, score and frames a second, a line each; JSON lines have everything; --count ends it."""
     blocks = [b'event: camera\ndata: {"state": "online", "reason": ""}\n\n']
     for number in range(3):
-        facts = {"decided": "cat" if number else None, "score": 0.5, "frame": 10 * number, "captured": float(number)}
+        facts = {"decided": "cat" if number else None, "score": 0.5, "fps": 10.0 if number else None}
         blocks.append(b"event: classification\ndata: " + json.dumps(facts).encode() + b"\n\n")
     server.on("GET /v1/stream", chunks(*blocks, kind="text/event-stream"))
     assert main(["watch", "--count", "3"]) == 0
@@ -259,7 +259,7 @@ def test_watch_prints_frames_as_they_come(server, capsys):
     assert main(["watch", "--json", "--count", "2"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["event"] for line in lines] == ["camera", "classification", "classification"]
-    assert [line["frames_per_second"] for line in lines[1:]] == [None, 10.0]
+    assert [line["fps"] for line in lines[1:]] == [None, 10.0]
 
 
 def test_watch_without_a_camera(server, capsys):

@@ -28,10 +28,19 @@ class SwitchedExtractor:
 
     def __init__(self):
         self.there, self.asked = threading.Event(), threading.Event()
-        self.digest = INFO.digest
+        self.digest, self._left = INFO.digest, None
+
+    def lose_after(self, pictures):
+        """Be lost after so many more; None for never."""
+        self._left = pictures
 
     def embed(self, pixels):
         self.asked.set()
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                self._left = None
+                self.there.clear()
         if not self.there.is_set():
             raise ExtractorUnavailable("it is lost")
         embedding = np.full(64, 1.0, np.float32)
@@ -193,3 +202,29 @@ def test_few_steps_for_many_pictures(store, start_queue, extractor, make_picture
     steps, total = store.journal.page(0, 100)
     assert (total, {step.action for step in steps}) == (4, {"import"})
     assert sorted(len(step.details["examples"]) for step in steps) == [10, 10, 50, 50]
+
+
+def test_restarted_import_counts_its_own(store, start_queue, extractor, make_picture, encode):
+    """What a job brought in before a restart is accepted, not known; what was there before or comes twice is known."""
+    queue, spooled = start_queue(), store.incoming.spool()
+    pictures = [encode(make_picture("red", seed)) for seed in range(60)]
+    with zipfile.ZipFile(spooled, "w") as archive:
+        for seed, data in enumerate([*pictures, pictures[0], pictures[59]]):
+            archive.writestr(f"red/{seed}.jpg", data)
+    known = store.incoming.spool()
+    with zipfile.ZipFile(known, "w") as archive:
+        archive.writestr("red/known.jpg", pictures[7])
+    extractor.there.set()
+    ended(queue, queue.add(IMPORT, {}, lambda job_id: store.incoming.keep(known, job_id)))
+    extractor.lose_after(55)
+    job = queue.add(IMPORT, {}, lambda job_id: store.incoming.keep(spooled, job_id))
+    for file in (known, spooled):
+        store.incoming.discard(file)
+    first = queue.wait(job.id, lambda now: now.metrics.get("accepted", 0) >= 50, 30.0)
+    assert (first.metrics["accepted"], first.metrics.get("restarted")) == (50, None)
+    queue.stop()
+    extractor.lose_after(None)
+    extractor.there.set()
+    now = ended(start_queue(), job)
+    assert (now.state, now.metrics["restarted"], now.started) == (SUCCEEDED, True, first.started)
+    assert (now.metrics["accepted"], now.metrics["duplicates"], store.examples.count()) == (59, 3, 60)

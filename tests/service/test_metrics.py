@@ -21,6 +21,7 @@ from service.metrics import FROM_CAMERA, FROM_UPLOAD, MAX_CLASSES, Metrics
 from service.pictures import PictureReader
 from service.process import usage
 from service.readings import Readings
+from service.review import ReviewRing
 from service.store import Store
 from service.store.examples import NewPicture, Origin
 from service.temperature import Temperature
@@ -47,10 +48,11 @@ class Parts:
         versions = Versions(self.store, self.answering, "imprinting", False)
         self.teaching = Teaching(self.store, self.answering, versions)
         self.jobs = JobQueue(self.store, self.answering, versions, self.metrics)
-        watching = self.watchers, Places(1, "look"), self.metrics, DecisionRule()
+        self.review = ReviewRing(folder / "review", self.answering, self.store.must_have_room, 0)
+        watching = self.watchers, Places(1, "look"), self.metrics, DecisionRule(), self.review
         self.live = LiveLoop(Camera(None, 0), self.extraction, self.answering, *watching)
         watched = self.store, self.extraction, self.answering, self.jobs, self.live, self.watchers
-        self.metrics.read_from(Readings(*watched, Temperature(sysfs)))
+        self.metrics.read_from(Readings(*watched, Temperature(sysfs), self.review))
         self.adopt = lambda: versions.adopt(INFO, model)
 
     def teach(self, name, count, first=0):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sqlite3
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from coral_learn.heads import EmbeddingPipeline, ImprintingHead
 from service.errors import Conflict, DataFolderInUse, Invalid, NotFound, StoreError
 from service.store import Store
-from service.store.classes import check_name
+from service.store.classes import Classes, check_name
 from service.store.database import MIGRATIONS, Database
 from service.store.examples import NewPicture, Origin
 from service.store.models import FinishedModel, write_version
@@ -148,6 +149,18 @@ def test_jobs_keep_what_they_are(store):
     store.jobs.update(running._replace(state="failed", error={"detail": "x"}))
     assert store.jobs.unfinished() == []
     assert store.jobs.page(0, 10)[0][0].error == {"detail": "x"}
+
+
+def test_older_schema_is_brought_up_to_date(tmp_path):
+    """A data folder of the time before classes could be disabled: all of them are enabled."""
+    connection = sqlite3.connect(str(tmp_path / "db"))
+    for script in MIGRATIONS[:2]:
+        connection.executescript(script)
+    connection.executescript("PRAGMA user_version = 2; INSERT INTO classes (name, created) VALUES ('old', 1.0)")
+    connection.close()
+    database = Database(tmp_path / "db")
+    assert [tuple(one) for one in Classes(database).all()] == [(1, "old", 0, True)]
+    database.close()
 
 
 def test_newer_schema_is_refused(tmp_path):

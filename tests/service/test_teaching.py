@@ -154,9 +154,9 @@ SOME_PICTURES = st.tuples(st.integers(0, PICTURES - 1), st.sampled_from([1.0, LA
 class TeachingMachine(RuleBasedStateMachine):
     """Teaching over a store, beside a model of it in memory.
 
-    classes : names by number; examples : class and picture by id; trash : the same of what the last step
-    removed; first : the embedding of each stored picture, as it came first; back : classes and examples
-    before the last step, None where it can't be undone
+    classes : names by number; disabled : numbers of those that are; examples : class and picture by id;
+    trash : the same of what the last step removed; first : the embedding of each stored picture, as it
+    came first; back : classes, disabled ones and examples before the last step, None where it can't be undone
     """
 
     def __init__(self, kind: str, model: Path):
@@ -164,15 +164,17 @@ class TeachingMachine(RuleBasedStateMachine):
         self.model, self.kind, self.usual = model, kind, kind
         self.folder = Path(tempfile.mkdtemp())
         self.classes: Dict[int, str] = {}
+        self.disabled: frozenset = frozenset()
         self.examples: Dict[str, Tuple[int, int]] = {}
         self.trash: Dict[str, Tuple[int, int]] = {}
         self.first: Dict[int, np.ndarray] = {}
-        self.back: Optional[Tuple[Dict, Dict]] = None
+        self.back: Optional[Tuple[Dict, frozenset, Dict]] = None
         self.last = 0
         self.actions: List[str] = []
         self.lines: List = []
         self.revision, self.highest, self.versions = 0, 0, 0
         self.version: Optional[int] = None
+        self.version_knows: set = set()
         self.learner = open_learner(self.folder, kind, model)
 
     def teardown(self):
@@ -204,13 +206,21 @@ class TeachingMachine(RuleBasedStateMachine):
         """The pictures in a class."""
         return {shown for class_id, shown in self.examples.values() if class_id == number}
 
-    def done(self, action, classes, examples, step, for_good=False) -> None:
-        """A step was made: after it there are these classes and examples."""
+    def taught(self) -> List[Tuple[int, np.ndarray]]:
+        """What the live model has learnt: examples of classes that are not disabled."""
+        examples = [facts for facts in self.examples.values() if facts[0] not in self.disabled]
+        return [(number, self.first[shown]) for number, shown in examples]
+
+    def done(self, action, classes, examples, step, for_good=False, disabled=None) -> None:
+        """A step was made: after it there are these classes and examples, and these classes are disabled."""
+        disabled = frozenset(self.disabled if disabled is None else disabled) & set(classes)
         gone = {example: facts for example, facts in self.examples.items() if example not in examples}
         self.trash = {} if for_good else gone
-        self.revision += {k: v[0] for k, v in self.examples.items()} != {k: v[0] for k, v in examples.items()}
-        self.back = None if for_good or action == "undo" else (self.classes, self.examples)
-        self.classes, self.examples = classes, examples
+        moved = {k: v[0] for k, v in self.examples.items()} != {k: v[0] for k, v in examples.items()}
+        turned = (self.disabled ^ disabled) & set(self.classes)
+        self.revision += moved or any(number in turned for number, _ in examples.values())
+        self.back = None if for_good or action == "undo" else (self.classes, self.disabled, self.examples)
+        self.classes, self.disabled, self.examples = classes, disabled, examples
         self.actions.append(action)
         self.last = self.learner.store.journal.page(0, 1)[0][0].id
         assert step in (None, self.last)
@@ -247,6 +257,19 @@ class TeachingMachine(RuleBasedStateMachine):
             assert renamed.step is None
         else:
             self.done("rename_class", {**self.classes, number: new}, self.examples, renamed.step)
+
+    @precondition(lambda self: self.classes)
+    @rule(which=WHICH)
+    def disable_or_enable(self, which):
+        """A class is left out of teaching and answers, or taken in again; as it is already is no step."""
+        number, name = self.one_of(self.classes, which)
+        enabled = number in self.disabled
+        assert self.learner.teaching.enable_class(name, not enabled).step is None
+        changed = self.learner.teaching.enable_class(name, enabled)
+        assert changed.now == self.learner.store.classes.get(name)
+        assert changed.now.enabled == enabled
+        action = "enable_class" if enabled else "disable_class"
+        self.done(action, self.classes, self.examples, changed.step, disabled=self.disabled ^ {number})
 
     @precondition(lambda self: len(self.classes) > 1)
     @rule(which=WHICH, other=WHICH)
@@ -340,9 +363,9 @@ class TeachingMachine(RuleBasedStateMachine):
     @rule(named=st.booleans())
     def undo(self, named):
         """The last step is taken back."""
-        last, (classes, examples) = self.last, self.back
+        last, (classes, disabled, examples) = self.last, self.back
         assert self.learner.teaching.undo(last if named else None).id == last
-        self.done("undo", classes, examples, None)
+        self.done("undo", classes, examples, None, disabled=disabled)
 
     @rule(others=st.sampled_from([-1, 1]))
     def undo_refused(self, others):
@@ -372,6 +395,7 @@ class TeachingMachine(RuleBasedStateMachine):
         """A copy of the live model answers as a version."""
         self.versions += 1
         self.version = publish(self.learner, self.learner.answering.copy_live().copy, f"job{self.versions}")
+        self.version_knows = {number for number, _ in self.taught()}
         self.learner.versions.activate(self.version)
         self.actions.append("activate")
 
@@ -388,8 +412,11 @@ class TeachingMachine(RuleBasedStateMachine):
     def store_is_the_model(self):
         """Classes, examples and embeddings are those of the model."""
         store = self.learner.store
-        taught = [(number, name, len(self.pictures(number))) for number, name in sorted(self.classes.items())]
-        assert [tuple(one) for one in store.classes.all()] == taught
+        known = [
+            (number, name, len(self.pictures(number)), number not in self.disabled)
+            for number, name in sorted(self.classes.items())
+        ]
+        assert [tuple(one) for one in store.classes.all()] == known
         found, total = store.examples.page(None, 0, 1000)
         facts = {one.id: (one.class_id, one.class_name, one.sha256) for one in found}
         assert facts == {
@@ -410,8 +437,8 @@ class TeachingMachine(RuleBasedStateMachine):
 
     @invariant()
     def live_model_is_exact(self):
-        """It is what a head would be that was only ever taught the examples that are there."""
-        lessons = [(number, self.first[shown]) for number, shown in self.examples.values()]
+        """It is what a head would be that was only ever taught the examples that are there and enabled."""
+        lessons = self.taught()
         live, fresh = self.learner.live, taught_anew(self.kind, lessons)
         assert live.kind == self.kind
         assert state_of(live) == state_of(fresh)
@@ -420,14 +447,15 @@ class TeachingMachine(RuleBasedStateMachine):
 
     @invariant()
     def answers_are_of_classes_that_are_there(self):
-        """The live model answers each class with an example; a version no class that is gone."""
+        """The live model answers each enabled class with an example; a version no class that is gone or disabled."""
         answer = self.learner.answering.classify(ASKED[0], 1000)
         found = {one.label for one in answer.predictions}
         if self.version is None:
-            assert found == {self.classes[number] for number, _ in self.examples.values()}
+            assert found == {self.classes[number] for number, _ in self.taught()}
             assert answer.model == {"version": "live", "revision": self.revision, "head": self.kind}
         else:
-            assert found <= set(self.classes.values())
+            enabled = {name for number, name in self.classes.items() if number not in self.disabled}
+            assert found == {self.classes[number] for number in self.version_knows if number in self.classes} & enabled
             assert answer.model["version"] == self.version
 
     @invariant()
@@ -873,6 +901,11 @@ def step_delete_class(learner: Learner) -> None:
     learner.teaching.delete_class("c")
 
 
+def step_disable_class(learner: Learner) -> None:
+    """A class."""
+    learner.teaching.enable_class("c", False)
+
+
 def step_add_examples(learner: Learner) -> None:
     """Pictures, to a class that is there."""
     learner.add("a", 70, 3, 70)
@@ -903,6 +936,7 @@ STEPS = [
     step_rename_class,
     step_merge_classes,
     step_delete_class,
+    step_disable_class,
     step_add_examples,
     step_add_examples_of_a_new_class,
     step_move_example,
@@ -969,7 +1003,7 @@ def test_undo_of_another_step_than_the_last(started):
     assert started.teaching.undo(last).id == last
 
 
-@pytest.mark.parametrize("step", [step_delete_class, step_merge_classes])
+@pytest.mark.parametrize("step", [step_delete_class, step_merge_classes, step_disable_class])
 @pytest.mark.parametrize("restart", [False, True])
 def test_version_knows_a_class_again_that_is_back(start, started, kind, step, restart):
     """Undoing the deletion or the merging of a class gives it back to the version that answers, scores and all."""
@@ -983,6 +1017,68 @@ def test_version_knows_a_class_again_that_is_back(start, started, kind, step, re
     assert learner.answering.model["version"] == version
     assert [learner.answering.classify(one, 5) for one in ASKED] == before
     assert learner.versions.unseen() == {"examples": 0, "classes": []}
+
+
+# Disabled classes
+
+
+def test_disabled_class(start, started, kind):
+    """It keeps its examples, also after a restart, and the model is one that was never taught it."""
+    before = state_of(started.live)
+    started.save()
+    disabled = started.teaching.enable_class("b", False)
+    assert (disabled.now.enabled, disabled.now.examples) == (False, 3)
+    for restarted in (False, True):
+        learner = start(kind) if restarted else started
+        assert labels(learner) == {"a", "c"}
+        others = [one for one in learner.store.examples.page(None, 0, 100)[0] if one.class_name != "b"]
+        lessons = [(one.class_id, learner.store.examples.embedding(one.sha256, INFO.digest)) for one in others]
+        assert state_of(learner.live) == state_of(taught_anew(kind, lessons))
+    learner.teaching.enable_class("b", True)
+    assert state_of(learner.live) == before
+
+
+def test_examples_of_a_disabled_class(started):
+    """What is added, moved or merged into it leaves the model or never comes in; what leaves it is learnt."""
+    started.teaching.enable_class("b", False)
+    counts, numbers = dict(started.live.counts), {name: started.class_id(name) for name in CLASSES}
+    started.add("b", 30, 31)
+    assert started.live.counts == counts
+    started.teaching.move_example(example_of(started, 0), "b")
+    assert started.live.counts[numbers["a"]] == 2
+    started.teaching.move_example(example_of(started, 30), "a")
+    assert started.live.counts[numbers["a"]] == 3
+    started.teaching.merge_classes("c", "b")
+    assert labels(started) == {"a"}
+    started.teaching.undo()
+    assert labels(started) == {"a", "c"}
+    started.teaching.merge_classes("b", "c")
+    assert started.live.counts[numbers["c"]] == 3 + 3 + 2
+    started.teaching.undo()
+    assert not started.store.classes.get("b").enabled
+    assert is_exact(started)
+
+
+def test_version_without_a_disabled_class(started):
+    """A version answers without it at once, and what it was not taught of it is not missed."""
+    version = publish(started, started.answering.copy_live().copy)
+    started.teaching.enable_class("b", False)
+    started.add("b", 30)
+    started.versions.activate(version)
+    assert labels(started) == {"a", "c"}
+    assert started.versions.unseen() == {"examples": 0, "classes": []}
+    assert started.versions.load(version).classes == [started.class_id("a"), started.class_id("c")]
+    started.teaching.enable_class("b", True)
+    assert labels(started) == set(CLASSES)
+    assert started.versions.unseen()["examples"] == 1
+
+
+def test_every_class_disabled(started):
+    """Nothing is answered then, as before anything was taught."""
+    for name in CLASSES:
+        started.teaching.enable_class(name, False)
+    assert labels(started) == set()
+    assert started.answering.classify(ASKED[0], 5).label is None
 
 
 def test_examples_keep_their_order_when_they_are_put_back(started):

@@ -1,0 +1,37 @@
+"""Everything that was taught, to an archive and back."""
+
+import argparse
+from typing import Callable, Optional
+
+from service.client import Client
+from service.commands.jobs import see_through
+from service.commands.printing import DONE, MEGABYTE, print_json
+from service.errors import SettingsError
+from service.progress import Progress
+
+
+def export(client: Client, parsed: argparse.Namespace) -> int:
+    """Write everything that was taught to an archive."""
+    if parsed.file.exists() and not parsed.replace:
+        raise SettingsError(f"{parsed.file} is there; --replace writes over it")
+    with Progress("exporting") as progress:
+        size = client.export(parsed.file, _transfer(progress))
+    if parsed.json:
+        print_json({"file": str(parsed.file), "bytes": size})
+    else:
+        print(f"{parsed.file}: {size / MEGABYTE:.1f} MB")
+    return DONE
+
+
+def import_(client: Client, parsed: argparse.Namespace) -> int:
+    """Teach everything in an archive."""
+    with Progress("sending") as progress:
+        job = client.import_(parsed.file, _transfer(progress))
+    return see_through(client, job, parsed)
+
+
+def _transfer(progress: Progress) -> Callable[[int, Optional[int]], None]:
+    def show(done: int, total: Optional[int]) -> None:
+        progress.show(done / total if total else None, f"{done / MEGABYTE:.1f} MB")
+
+    return show

@@ -1,0 +1,44 @@
+"""What the camera sees, as it happens."""
+
+import argparse
+import sys
+from contextlib import closing
+from typing import Any, Dict
+
+from service.client import Client
+from service.commands.printing import DONE, complain, model_in_words, print_json
+
+
+def watch(client: Client, parsed: argparse.Namespace) -> int:
+    """Print what the camera sees until Ctrl-C, or for so many frames."""
+    seen = 0
+    try:
+        with closing(client.stream(reconnect=True)) as events:
+            for event in events:
+                data = event.data
+                if event.kind == "camera" and data.get("state") == "none":
+                    return complain("the daemon has no camera to watch; serve --camera names one")
+                if event.kind == "classification":
+                    seen += 1
+                if parsed.json:
+                    print_json({"event": event.kind, **data})
+                else:
+                    _tell(event.kind, data)
+                if seen == parsed.count:
+                    return DONE
+    except KeyboardInterrupt:
+        pass
+    return DONE
+
+
+def _tell(kind: str, data: Dict[str, Any]) -> None:
+    if kind == "classification":
+        fps = data["fps"]
+        rate = "" if fps is None else f"  {fps:.1f} frames/s"
+        label = data["decided"] if data["decided"] is not None else "-"
+        print(f"{label:<24} {data['score']:.2f}{rate}", flush=True)
+    elif kind == "camera":
+        reason = f": {data['reason']}" if data.get("reason") else ""
+        print(f"camera {data['state']}{reason}", file=sys.stderr)
+    elif kind == "model":
+        print(f"model {model_in_words(data)}", file=sys.stderr)

@@ -1,0 +1,82 @@
+"""The exchange of the extractor of a real daemon, on an Edge TPU that isn't there."""
+
+import os
+import shutil
+
+import pytest
+
+from service.store.jobs import ENDED
+
+
+@pytest.fixture
+def daemon(start_daemon, data, tmp_path, make_picture, encode):
+    """A daemon on the fake device that was taught a picture, with other models beside its own."""
+    models = tmp_path / "models"
+    models.mkdir()
+    compiled = (data / "tiny_edgetpu.tflite").read_bytes()
+    for number, name in enumerate(("first", "other")):
+        (models / f"{name}_edgetpu.tflite").write_bytes(compiled + bytes(16 * number))
+    shutil.copy(str(data / "tiny.tflite"), str(models / "first.tflite"))
+    started = start_daemon("--model", str(models / "first_edgetpu.tflite"), "--device", "fake")
+    started.teach("red", encode(make_picture("red")))
+    return started
+
+
+def exchange(daemon, tmp_path):
+    """Ask for the model "other"; returns where its job is."""
+    model = str(tmp_path / "models" / "other_edgetpu.tflite")
+    reply = daemon.post_json("/v1/extractor", {"model": model})
+    assert reply.status == 202, reply.body
+    return reply.headers["Location"]
+
+
+def ended(daemon, job):
+    """The job once it has ended."""
+    return daemon.wait_for(lambda: next((one for one in [daemon.get(job).json] if one["state"] in ENDED), None), 60)
+
+
+def digest(daemon):
+    """That of the extractor in use."""
+    return daemon.get("/v1/status").json["extractor"]["digest"]
+
+
+def test_one_that_does_not_start(daemon, tmp_path, make_picture, encode):
+    """The job fails with the reason, the one before answers, and does so after a restart."""
+    before, data = digest(daemon), encode(make_picture("red", 1))
+    job = ended(daemon, exchange(daemon, tmp_path))
+    assert (job["state"], job["error"]["code"]) == ("failed", "extractor_unavailable")
+    assert job["error"]["detail"].endswith("the one before, first_edgetpu, answers again")
+    for restart in (False, True):
+        if restart:
+            daemon.stop()
+            daemon.start()
+        daemon.wait_ready()
+        assert digest(daemon) == before
+        assert daemon.classify(data).json["class"] == "red"
+
+
+def test_killed_and_cancelled_while_one_loads(daemon, tmp_path, make_picture, encode):
+    """After -9 the job goes on; cancelled it leaves the one before, asked for again it brings the new one."""
+    before, twin, data = digest(daemon), tmp_path / "models" / "other.tflite", encode(make_picture("red", 1))
+    os.mkfifo(str(twin))  # whoever opens it waits, as a driver that loads
+    job = exchange(daemon, tmp_path)
+    daemon.wait_for(lambda: daemon.get("/readyz").status == 503, 30, "the exchange")
+    daemon.kill()
+    daemon.start()
+    daemon.wait_for(lambda: daemon.get(job).json["state"] == "running" and daemon.get("/readyz").status == 503, 60)
+    assert daemon.get(job).json["metrics"] == {"restarted": True}
+    assert daemon.delete(job).json["state"] in ("running", "cancelled")
+    assert ended(daemon, job)["state"] == "cancelled"
+    daemon.wait_ready()
+    assert digest(daemon) == before
+    assert daemon.classify(data).json["class"] == "red"
+    twin.unlink()
+    shutil.copy(str(tmp_path / "models" / "first.tflite"), str(twin))
+    job = ended(daemon, exchange(daemon, tmp_path))
+    assert job["state"] == "succeeded"
+    daemon.kill()
+    daemon.start()
+    daemon.wait_ready()
+    daemon.wait_for(lambda: daemon.get("/v1/status").json["extractor"]["to_embed"] == 0, 30, "all embedded")
+    assert digest(daemon) != before
+    assert daemon.classify(data).json["class"] == "red"
