@@ -45,7 +45,7 @@ function head(list) {
     done(`Discarded ${count((await remove("/v1/review")).deleted, "frame")}.`);
     await show();
   }, { class: "small danger" });
-  const words = `${count(list.total, "frame")}, ${bytes(list.bytes)} of ${bytes(list.budget_bytes)}; the oldest go first.`;
+  const words = `${count(list.total, "frame")}, ${bytes(list.bytes)} of ${bytes(list.budget_bytes)}`;
   return make("div", { class: "card" }, row(make("strong", {}, words), meter, button("Look again", () => attempt(show), { class: "small" }), list.total ? all : null));
 }
 

@@ -29,7 +29,7 @@ export function startModelLine() {
     byId("model").textContent = live && !counts.examples ? "" : `Answers: ${name}`;
     const unseen = unseenWords(model);
     const action = unseen ? working("Use the live model", () => activate("live"), { class: "small", id: "use-live" }) : null;
-    banner("unseen", unseen ? `Version ${model.version} answers${unseen}. Train again, or let the live model answer: it learns with every picture.` : "", action);
+    banner("unseen", unseen ? `Version ${model.version} answers${unseen}.` : "", action);
   });
 }
 

@@ -4,20 +4,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pytest
-
-
-def needs(daemon, path: str) -> None:
-    """Skip where the daemon has no such route."""
-    if daemon.get(path).status == 404:
-        pytest.skip(f"this daemon does not answer {path}")
 
 
 def test_map(page, taught):
     """A sign for each picture, of the class's shape; the legend filters; the keyboard walks and opens."""
     from selenium.webdriver import Keys
 
-    needs(taught, "/v1/map")
     page.open(taught, "map")
     page.wait(lambda: len(page.all("#map .plot .dot")) == 25)
     shapes = {one.get_attribute("d") for one in page.all("#map .plot .dot")}
@@ -37,10 +29,8 @@ def test_map(page, taught):
 
 def test_review(page, start_daemon, tiny_model, tmp_path, make_picture, encode):
     """Frames with their reason; one gets a class, one is discarded, the rest goes at once after a question."""
-    review = pytest.importorskip("service.review", reason="this daemon keeps no frames for review")
-    fill_ring(review, tmp_path / "data" / "review", [encode(make_picture("red", seed)) for seed in range(4)])
+    fill_ring(tmp_path / "data" / "review", [encode(make_picture("red", seed)) for seed in range(4)])
     daemon = start_daemon("--model", str(tiny_model))
-    needs(daemon, "/v1/review")
     daemon.teach("red", encode(make_picture("red", 20)))
     page.open(daemon, "review")
     page.wait(lambda: len(page.all("#review .review > li")) == 4)
@@ -55,11 +45,12 @@ def test_review(page, start_daemon, tiny_model, tmp_path, make_picture, encode):
     assert daemon.get("/v1/review").json["total"] == 0
 
 
-def fill_ring(review, folder: Path, frames) -> None:
+def fill_ring(folder: Path, frames) -> None:
     """Have a daemon's data folder hold frames to review, as if a camera had shown them."""
     from coral_learn.classifier import Prediction
     from coral_learn.extractor import ExtractorInfo
     from service.learning import Answer
+    from service.review import ReviewRing, Sighting
 
     class Answers(NamedTuple):
         """What the ring has to know of what answers."""
@@ -67,16 +58,15 @@ def fill_ring(review, folder: Path, frames) -> None:
         extractor = ExtractorInfo("tiny", "e" * 64, "cpu", "", False, "none", 8, 32, 32)
         manifest = NamedTuple("Manifest", [("mean_embedding", object)])(None)
 
-    ring = review.ReviewRing(folder, Answers(), lambda _: None, 10**7)
+    ring = ReviewRing(folder, Answers(), lambda _: None, 10**7)
     answer = Answer("red", 0.5, [Prediction("red", 0.5), Prediction("blue", 0.4)], {"version": "live"})
     for number, frame in enumerate(frames):
-        seen = review.Sighting("uncertain", answer, np.eye(8, dtype=np.float32)[number], 100.0 + number)
+        seen = Sighting("uncertain", answer, np.eye(8, dtype=np.float32)[number], 100.0 + number)
         assert ring.keep(frame, seen, 0)
 
 
 def test_settings(page, tiny_daemon):
     """A setting is changed; a wrong one is explained beside its field; those of the start are shown."""
-    needs(tiny_daemon, "/v1/settings")
     page.open(tiny_daemon, "settings")
     frames = page.one("#settings-form [name=decide_frames]")
     frames.clear()
@@ -98,8 +88,6 @@ def test_settings(page, tiny_daemon):
 
 def test_disable_a_class(page, taught):
     """A class out of use keeps its pictures and has no bar; taken back, it is as before."""
-    if "enabled" not in taught.get("/v1/classes").json["items"][0]:
-        pytest.skip("this daemon can't disable classes")
     page.open(taught)
     page.card("red").find_element("css selector", ".enabled").click()
     page.wait(lambda: "keeps its pictures" in page.text("#toast"))
