@@ -1,64 +1,10 @@
-"""The page in a real Chromium, against a real daemon."""
+"""The page in a real Chromium, against a real daemon: teaching, and what is lost and found."""
 
-import contextlib
-import shutil
+import json
 
 import pytest
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1280,900",
-)
-
-
-@pytest.fixture
-def browser(start_daemon):  # noqa: ARG001
-    """A headless Chromium, gone before the daemons are; at the end its console must hold no error."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    service = pytest.importorskip("selenium.webdriver.chrome.service")
-    options = webdriver.ChromeOptions()
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    window = webdriver.Chrome(options=options, service=service.Service(driver))
-    try:
-        yield window
-        errors = [entry["message"] for entry in window.get_log("browser") if entry["level"] == "SEVERE"]
-        # The browser itself reports each 4xx and 5xx; those the page shows in words.
-        assert [message for message in errors if "the server responded with a status" not in message] == []
-    finally:
-        window.quit()
-
-
-@pytest.fixture
-def find(browser):
-    """find(selector) -> elements; wait(selector, condition) waits for them."""
-    from selenium.webdriver.common.by import By
-
-    return lambda selector: browser.find_elements(By.CSS_SELECTOR, selector)
-
-
-@pytest.fixture
-def wait(browser):
-    """wait(condition): until it holds, 20 seconds at most."""
-    from selenium.common.exceptions import WebDriverException
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    waiting = WebDriverWait(
-        browser, 20, poll_frequency=0.1, ignored_exceptions=[WebDriverException, IndexError, StopIteration]
-    )
-    return lambda condition: waiting.until(lambda _: condition())
+MOST_BYTES = 150_000
 
 
 @pytest.fixture
@@ -66,116 +12,256 @@ def seen(start_daemon, tiny_model, tmp_path, make_picture, encode):
     """A daemon with a folder camera that shows red, then whatever is put there."""
     folder = tmp_path / "camera"
     folder.mkdir()
-    (folder / "1.png").write_bytes(encode(make_picture("red", 1), "PNG"))
+    for seed in range(3):
+        (folder / f"{seed}.png").write_bytes(encode(make_picture("red", seed), "PNG"))
     return start_daemon("--model", str(tiny_model), "--camera", str(folder), "--camera-fps", "10"), folder
 
 
-def add_class(find, wait, name: str):
-    """Type a name and press Add; returns the new card."""
-    find("#name")[0].send_keys(name)
-    find("#add button")[0].click()
-    return wait(lambda: next(card for card in find("#classes li") if card.get_attribute("data-name") == name))
+def show(folder, pictures) -> None:
+    """Have the camera see other pictures."""
+    for number, data in enumerate(pictures):
+        (folder / f"{number}.png").write_bytes(data)
 
 
-def test_teach_two_things_and_see_the_right_one(browser, find, wait, seen, make_picture, encode):
-    """Add a class, press Teach this picture, twice; the live answer names what is shown."""
+def hold(page, card, until) -> None:
+    """Hold the record button of a card until a condition holds."""
+    from selenium.webdriver import ActionChains
+
+    button = card.find_element("css selector", ".record")
+    page.wait(lambda: button.get_attribute("aria-disabled") == "false")
+    ActionChains(page.browser).click_and_hold(button).perform()
+    try:
+        page.wait(until)
+    finally:
+        ActionChains(page.browser).release().perform()
+    page.wait(lambda: "recording" not in button.get_attribute("class"))
+
+
+def kept(card) -> int:
+    """How many pictures its card says a class has."""
+    return int(card.find_element("css selector", ".count").text.split()[0])
+
+
+def test_hold_to_record_two_things_and_see_the_right_one(page, seen, make_picture, encode):
+    """Name a thing, hold the button, twice; the live answer names what is shown, in words and with its bars."""
     daemon, folder = seen
-    browser.get(daemon.url)
-    wait(find("#picture")[0].is_displayed)
-    assert "nothing I know" in wait(lambda: find("#answer")[0].text)
+    page.open(daemon)
+    page.one("#picture")
+    page.one("#welcome")
 
     for name, colour in (("apple", "red"), ("sky", "blue")):
-        (folder / "1.png").write_bytes(encode(make_picture(colour, 2), "PNG"))
-        daemon.get("/v1/camera/snapshot.jpg")
-        card = add_class(find, wait, name)
-        shown = find("#picture")[0].get_attribute("src")
-        wait(lambda before=shown: find("#picture")[0].get_attribute("src") != before)
-        wait(lambda before=shown: find("#picture")[0].get_attribute("src") != before)
-        card.find_element("css selector", ".teach").click()
-        wait(lambda mine=card: "1 picture" in mine.text)
-        wait(lambda mine=card: mine.find_elements("css selector", ".thumbs img"))
-    wait(lambda: find("#answer")[0].text == "sky")
-    (folder / "1.png").write_bytes(encode(make_picture("red", 3), "PNG"))
-    wait(lambda: find("#answer")[0].text == "apple")
-    assert len(find("#scores li")) == 2
-    assert "live model" in find("#model")[0].text
+        show(folder, [encode(make_picture(colour, 10 + seed), "PNG") for seed in range(3)])
+        card = page.add_class(name)
+        page.wait(lambda mine=card: page.focused() == mine.find_element("css selector", ".record"))
+        page.wait(lambda: daemon.get("/v1/camera/snapshot.jpg").status == 200)
+        hold(page, card, lambda mine=card: kept(mine) >= 1 and "kept" in mine.text)
+        page.wait(lambda mine=card: mine.find_elements("css selector", ".thumb img"))
+
+    page.wait(lambda: page.text("#answer") == "sky")
+    show(folder, [encode(make_picture("red", 20 + seed), "PNG") for seed in range(3)])
+    page.wait(lambda: page.text("#answer") == "apple")
+    assert [one.text for one in page.all("#scores .bar-name")] == ["apple", "sky"]
+    assert "frames a second" in page.text("#details")
+    page.wait(lambda: page.browser.execute_script("return document.getElementById('spoken').textContent") == "apple")
+    assert len({one["capture"] for one in daemon.get("/v1/examples?class=sky").json["items"]}) == 1
 
 
-def test_add_picture_files_classify_one_and_delete_the_class(
-    browser, find, wait, tiny_daemon, tmp_path, make_picture, encode
-):
-    """Files are added, a bad one is named and spoils nothing; a chosen picture is classified; deleting asks first."""
-    for seed in range(3):
-        (tmp_path / f"{seed}.png").write_bytes(encode(make_picture("green", seed), "PNG"))
-    (tmp_path / "notes.png").write_bytes(b"no picture")
-    browser.get(tiny_daemon.url)
-    card = add_class(find, wait, "<b>leaf")
-    files = [str(tmp_path / name) for name in ("0.png", "notes.png", "1.png")]
-    card.find_element("css selector", "input").send_keys("\n".join(files))
-    wait(lambda: "2 pictures" in card.text)
-    wait(lambda: "notes.png" in find("#message")[0].text)
+def test_all_by_keyboard(page, seen):
+    """Add, record with the space bar, rename with F2, and walk the tabs, without a mouse."""
+    from selenium.webdriver import ActionChains, Keys
 
-    find("#classify")[0].send_keys(str(tmp_path / "2.png"))
-    wait(lambda: find("#answer")[0].text == "<b>leaf")
-    assert find("#picture")[0].is_displayed()
+    daemon, _ = seen
+    page.open(daemon)
+    page.one("#picture")
+    card = page.add_class("apple")
+    page.wait(lambda: "record" in page.focused().get_attribute("class"))
+    ActionChains(page.browser).key_down(" ").perform()
+    page.wait(lambda: kept(card) >= 1)
+    ActionChains(page.browser).key_up(" ").perform()
 
-    card.find_element("css selector", ".delete").click()
-    browser.switch_to.alert.accept()
-    wait(lambda: not find("#classes li"))
-    assert tiny_daemon.get("/v1/classes").json["total"] == 0
+    page.press(Keys.F2)
+    page.wait(lambda: page.focused().tag_name == "input")
+    page.press("pear", Keys.ENTER)
+    page.card("pear")
+    page.wait(lambda: page.focused().text == "pear")
 
-
-def test_train_and_go_back(browser, find, wait, tiny_daemon, make_picture, encode):
-    """Training shows how it goes and ends in words; the live model is one press away."""
-    for colour in ("red", "green"):
-        for seed in range(25):
-            tiny_daemon.teach(colour, encode(make_picture(colour, seed)))
-    browser.get(tiny_daemon.url)
-    wait(lambda: len(find("#classes li")) == 2)
-    find("#train")[0].click()
-    wait(lambda: "held-out accuracy" in find("#job")[0].text)
-    wait(lambda: "version 1 (softmax)" in find("#model")[0].text)
-    find("#live")[0].click()
-    wait(lambda: "live model" in find("#model")[0].text)
+    page.browser.execute_script("document.getElementById('tab-teach').focus()")
+    page.press(Keys.ARROW_RIGHT)
+    assert page.focused().get_attribute("id") == "tab-train"
+    page.one("#train-view")
+    page.press(Keys.END)
+    page.one("#settings")
 
 
-def test_lost_and_found_connection(browser, find, wait, tiny_daemon):
+def test_why_this_answer(page, seen, make_picture, encode):
+    """The answer of this moment with the nearest pictures and what the model sees; the focus comes back."""
+    daemon, _ = seen
+    for name, colour in (("apple", "red"), ("sky", "blue")):
+        daemon.teach(name, encode(make_picture(colour, 5), "PNG"), "image/png")
+    page.open(daemon)
+    page.wait(lambda: page.text("#answer") == "apple")
+    page.click("#why")
+    page.wait(lambda: len(page.all("dialog .pictures li")) == 2)
+    assert page.one("dialog .answer-small").text == "apple"
+    assert page.one("dialog canvas").size["width"] > 0
+    page.click("dialog .close")
+    page.wait(lambda: page.focused().get_attribute("id") == "why")
+    page.click("#view")
+    assert page.one("#crop").is_displayed()
+
+
+def test_lost_and_found_camera(page, seen, make_picture, encode):
+    """Without its camera the page says so and can't record; both come back by themselves, the picture too."""
+    daemon, folder = seen
+    page.open(daemon)
+    page.one("#picture")
+    card = page.add_class("apple")
+    for path in folder.iterdir():
+        path.unlink()
+    page.wait(lambda: "camera is lost" in page.text("#banners"))
+    assert not page.all("#picture")[0].is_displayed()
+    record = card.find_element("css selector", ".record")
+    assert (record.text, record.get_attribute("aria-disabled")) == ("The camera is lost", "true")
+    record.click()
+    page.wait(lambda: "Can't record" in card.text)
+
+    show(folder, [encode(make_picture("red", 1), "PNG")])
+    page.wait(lambda: "camera" not in page.text("#banners"))
+    page.one("#picture")
+    page.wait(lambda: record.text == "Hold to record")
+
+
+def test_lost_and_found_connection(page, tiny_daemon):
     """When the daemon is gone the page says so, and recovers without a reload."""
-    browser.get(tiny_daemon.url)
-    wait(lambda: find("#state")[0].text == "connected")
+    page.open(tiny_daemon)
     port = tiny_daemon.url.rsplit(":", 1)[1].rstrip("/")
     tiny_daemon.kill()
-    wait(lambda: "not connected" in find("#state")[0].text)
+    page.wait(lambda: "Connection lost, trying again" in page.text("#banners"))
     tiny_daemon.command[tiny_daemon.command.index("--port") + 1] = port
     tiny_daemon.start()
-    wait(lambda: find("#state")[0].text == "connected")
-    with contextlib.suppress(IndexError):
-        browser.get_log("browser")  # refused connections were expected here
+    page.wait(lambda: page.text("#state") == "connected" and not page.text("#banners"))
 
 
-def test_sign_in(browser, find, wait, start_daemon, tiny_model):
+def test_drop_files_and_classify_one(page, tiny_daemon, tmp_path, make_picture, encode):
+    """Files dropped on a card are taught, a bad one is named and spoils nothing; one dropped beside is classified."""
+    name = '<img src=x onerror="document.title=1">&'
+    page.open(tiny_daemon)
+    card = page.add_class(name)
+    assert card.find_element("css selector", ".record").text == "No camera: add pictures instead"
+    files = {f"{seed}.png": encode(make_picture("green", seed), "PNG") for seed in range(4)}
+    page.drop(card, {**files, "notes.png": b"no picture"})
+    page.wait(lambda: kept(card) == 4 and "notes.png" in card.text)
+
+    (tmp_path / "more.png").write_bytes(encode(make_picture("green", 7), "PNG"))
+    card.find_element("css selector", "input[type=file]").send_keys(str(tmp_path / "more.png"))
+    page.wait(lambda: kept(card) == 5)
+
+    page.drop(page.one("#live"), {"other.png": encode(make_picture("green", 8), "PNG")})
+    page.wait(lambda: page.text("#answer") == name)
+    page.click("#pinned .choice")
+    page.wait(lambda: kept(card) == 6)
+    assert page.browser.title == "coral-learn"
+
+
+def test_choose_a_folder_of_folders(page, tiny_daemon, tmp_path, make_picture, encode):
+    """Each folder becomes a class; what is no picture is passed over."""
+    for colour in ("red", "blue"):
+        (tmp_path / "things" / colour).mkdir(parents=True)
+        for seed in range(3):
+            (tmp_path / "things" / colour / f"{seed}.png").write_bytes(encode(make_picture(colour, seed), "PNG"))
+    (tmp_path / "things" / "red" / "notes.txt").write_text("no picture")
+    page.open(tiny_daemon)
+    page.all("#folders")[0].send_keys(str(tmp_path / "things"))
+    page.wait(lambda: [kept(page.card(colour)) for colour in ("red", "blue")] == [3, 3])
+
+
+def test_rename_merge_delete_and_undo(page, taught):
+    """A class is renamed in place, merged after a question, and what was deleted comes back."""
+    from selenium.webdriver import Keys
+
+    page.open(taught)
+    card = page.card("red")
+    card.find_element("css selector", ".name").click()
+    card.find_element("css selector", ".rename").send_keys("crimson", Keys.ENTER)
+    card = page.card("crimson")
+
+    card.find_element("css selector", ".delete").click()
+    page.wait(lambda: "Deleted crimson with 13 pictures" in page.text("#toast"))
+    page.wait(lambda: [one.get_attribute("data-name") for one in page.all("#classes > li")] == ["green"])
+    page.click("#undo")
+    assert kept(page.card("crimson")) == 13
+
+    card = page.card("crimson")
+    card.find_element("css selector", ".name").click()
+    card.find_element("css selector", ".rename").send_keys("green", Keys.ENTER)
+    page.click("dialog .main")
+    page.wait(lambda: kept(page.card("green")) == 25)
+    page.click("#undo")
+    page.wait(lambda: kept(page.card("crimson")) == 13)
+
+
+def test_pictures_of_a_class(page, taught):
+    """All pictures page by page; one in large can be moved, and deleted."""
+    page.open(taught)
+    page.card("red").find_element("css selector", ".all").click()
+    page.wait(lambda: len(page.all("dialog .thumb")) == 13)
+    page.click("dialog .thumb")
+    page.click("dialog .choice")
+    page.wait(lambda: len(page.all("dialog .thumb")) == 12)
+    page.click("dialog .thumb")
+    page.click("dialog .stack .danger")
+    page.wait(lambda: len(page.all("dialog .thumb")) == 11)
+    assert "Deleted a picture of red" in page.text("#toast")
+    assert [one["examples"] for one in taught.get("/v1/classes").json["items"]] == [11, 13]
+
+
+def test_sign_in(page, browser, start_daemon, tiny_model):
     """On a network address the page asks for the token, keeps it nowhere, works also after a reload, and signs out."""
-    import json
-
     daemon = start_daemon("--model", str(tiny_model), "--host", "0.0.0.0", ready=False)
     token = json.loads((daemon.data_dir / "tokens.json").read_text())["manage"]
     browser.get(daemon.url)
-    wait(find("#sign-in")[0].is_displayed)
-    find("#token")[0].send_keys("not the token")
-    find("#sign-in button")[0].click()
-    wait(lambda: "not accepted" in find("#sign-in-state")[0].text)
-    find("#token")[0].clear()
-    find("#token")[0].send_keys(token)
-    find("#sign-in button")[0].click()
-    wait(lambda: find("#state")[0].text == "connected")
-    add_class(find, wait, "thing")
-    assert not find("#sign-in")[0].is_displayed()
+    page.one("#sign-in")
+    page.one("#token").send_keys("not the token\n")
+    page.wait(lambda: "not accepted" in page.text("#sign-in-state").lower())
+    page.one("#token").clear()
+    page.one("#token").send_keys(token + "\n")
+    page.wait(lambda: page.text("#state") == "connected")
+    page.add_class("thing")
+    assert not page.all("#sign-in")[0].is_displayed()
 
     stored = "return document.cookie + JSON.stringify(sessionStorage) + JSON.stringify(localStorage)"
     assert browser.execute_script(stored) == "{}{}"
     assert all(token not in cookie["value"] for cookie in browser.get_cookies())
     browser.refresh()
-    wait(lambda: find("#classes li"))
-    wait(find("#sign-out")[0].is_displayed)
-    find("#sign-out")[0].click()
-    wait(lambda: find("#sign-in")[0].is_displayed() and not find("#sign-out")[0].is_displayed())
+    page.card("thing")
+    page.click("#sign-out")
+    page.one("#sign-in")
+    assert not page.all("#sign-out")[0].is_displayed()
+
+
+def test_light_and_dark(page, browser, tiny_daemon):
+    """The switch turns the colours over, and the page remembers it."""
+    colour = "return getComputedStyle(document.body).backgroundColor"
+    page.open(tiny_daemon)
+    before = browser.execute_script(colour)
+    page.click("#theme")
+    assert browser.execute_script(colour) != before
+    browser.refresh()
+    page.wait(lambda: browser.execute_script(colour) != before)
+    browser.execute_script("localStorage.clear()")
+
+
+def test_everything_is_served_and_small(tiny_daemon):
+    """Every file of the page is served from here, names no other place, and all together are small."""
+    from service import page as package
+
+    folder = next(iter(package.__path__))
+    from pathlib import Path
+
+    names = {path.name for path in Path(folder).iterdir() if path.suffix in (".js", ".css", ".svg")} - {"docs.css"}
+    replies = [tiny_daemon.get("/"), *(tiny_daemon.get(f"/page/{name}") for name in sorted(names))]
+    assert {reply.status for reply in replies} == {200}
+    assert sum(len(reply.body) for reply in replies) < MOST_BYTES
+    text = b"".join(reply.body for reply in replies).replace(b"http://www.w3.org/2000/svg", b"")
+    for unwanted in (b"http://", b"https://", b"innerHTML", b"outerHTML", b"insertAdjacentHTML", b" style=", b"eval("):
+        assert unwanted not in text

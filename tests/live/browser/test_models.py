@@ -1,0 +1,150 @@
+"""The page in a real Chromium: training, results, versions, and the views beside them."""
+
+import pytest
+
+
+def train(page, head: str) -> None:
+    """Train a kind of head by the page; it may answer then."""
+    page.wait(page.one("#train").is_enabled)
+    if not page.all("#train-options[open]"):
+        page.click("#train-options summary")
+    page.click(f"#train-options select[name=head] option[value={head}]")
+    page.click("#train-options select[name=activate] option[value=always]")
+    page.click("#train")
+
+
+def test_train_and_look_at_the_results(page, taught):
+    """Training shows its curve and ends in words; a cell opens its pictures; what the doctor found is mended."""
+    page.open(taught, "train-view")
+    train(page, "softmax")
+    page.wait(lambda: "Version 1 answers now" in page.text("#job"))
+    history = taught.get("/v1/models/1/report").json["history"]
+    lines = [one.get_attribute("points").split() for one in page.all("#curves polyline.line-1")]
+    assert [len(points) for points in lines] == [len(history)] * 2 and len(history) > 1
+    page.wait(lambda: "set aside and not trained on" in page.text("#results .summary"))
+
+    page.click(".cell.right")
+    page.wait(lambda: len(page.all("#cell .thumb")) >= 1)
+    page.click("#cell .close")
+
+    page.wait(lambda: page.all("[data-code=wrong_label] .move"))
+    page.click("[data-code=wrong_label] .move")
+    page.wait(lambda: "Moved a picture from red to green" in page.text("#toast"))
+    page.wait(lambda: [one["examples"] for one in taught.get("/v1/classes").json["items"]] == [12, 13])
+    page.click("#undo")
+    page.wait(lambda: [one["examples"] for one in taught.get("/v1/classes").json["items"]] == [13, 12])
+
+
+def test_why_it_can_not_train(page, tiny_daemon, make_picture, encode):
+    """The button says what is missing until it is there."""
+    page.open(tiny_daemon, "train-view")
+    page.wait(lambda: "Teach 2 classes first" in page.text("#train-reason"))
+    assert not page.one("#train").is_enabled()
+    tiny_daemon.teach("red", encode(make_picture("red", 1)))
+    page.wait(lambda: "there is only red" in page.text("#train-reason"))
+    tiny_daemon.teach("blue", encode(make_picture("blue", 1)))
+    page.wait(lambda: page.one("#train").is_enabled())
+
+
+def test_switch_and_compare_versions(page, taught):
+    """Two versions side by side; one is switched to, then back, then the live model of another kind answers."""
+    for head in ("softmax", "lda"):
+        taught.train(head=head, activate="always")
+    page.open(taught, "versions")
+    page.wait(lambda: "Version 2 answers" in page.text("#versions"))
+    for version in ("1", "2"):
+        page.click(f"tr[data-version='{version}'] input")
+    page.wait(lambda: "all" in page.text("#comparison tbody"))
+    assert [one.text for one in page.all("#comparison tbody th")] == ["all", "red", "green"]
+
+    page.click("tr[data-version='1'] .use")
+    page.wait(lambda: "Version 1 answers" in page.text("#versions"))
+    page.click("#go-back")
+    page.wait(lambda: "Version 2 answers" in page.text("#versions"))
+    page.click("#live-head option[value=knn]")
+    page.click("#to-live")
+    page.wait(lambda: "The live model answers" in page.text("#versions"))
+    assert taught.get("/v1/status").json["model"]["head"] == "knn"
+    assert "nearest neighbours" in page.text("#model")
+
+
+def test_what_a_version_has_not_seen(page, taught, make_picture, encode):
+    """A trained version stays as it was; the page says what it missed, and one press lets the live model answer."""
+    taught.train(head="softmax", activate="always")
+    page.open(taught)
+    page.wait(lambda: "trained and fixed" in page.text("#model"))
+    assert page.text("#banners") == ""
+    taught.teach("blue", encode(make_picture("blue", 1)))
+    page.wait(lambda: "has not seen 1 newer picture, nothing of blue" in page.text("#banners"))
+    page.click("#use-live")
+    page.wait(lambda: "learns with every picture" in page.text("#model") and page.text("#banners") == "")
+
+
+def test_journal_and_import(page, taught, tmp_path):
+    """The last step is taken back from the journal; an exported data set comes in again."""
+    (tmp_path / "set.zip").write_bytes(taught.get("/v1/export").body)
+    page.open(taught, "settings")
+    page.click("#journal button")
+    page.wait(lambda: taught.get("/v1/classes").json["items"][0]["examples"] == 12)
+    page.all("#import")[0].send_keys(str(tmp_path / "set.zip"))
+    page.wait(lambda: "Imported" in page.text("#toast"))
+    assert taught.get("/v1/classes").json["items"][0]["examples"] == 13
+
+
+@pytest.fixture
+def axe():
+    """The source of axe-core."""
+    core = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed (it needs Python 3.10)")
+    from pathlib import Path
+
+    return (Path(core.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+RUN = """
+const done = arguments[arguments.length - 1];
+axe.run({ resultTypes: ["violations"] }).then((result) => done(result.violations));
+"""
+SIZES = {"screen": (1280, 900, False), "phone": (390, 844, True)}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_no_barriers(page, browser, taught, axe, scheme, size):
+    """axe finds nothing serious in any view, in both schemes, on a screen and a phone; nothing scrolls sideways."""
+    width, height, mobile = SIZES[size]
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    taught.train(head="softmax", activate="never")
+    try:
+        page.open(taught)
+        browser.execute_script(axe)
+        for view in ("teach", "train", "map", "versions", "review", "settings"):
+            page.click(f"#tab-{view}")
+            page.wait(
+                lambda: (
+                    browser.execute_script(
+                        "return document.querySelector('[role=tabpanel]:not([hidden])').innerText.length"
+                    )
+                    > 30
+                )
+            )
+            assert barriers(browser) == [], view
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width, view
+        page.click("#tab-teach")
+        page.push(page.card("red").find_element("css selector", ".all"))
+        page.wait(lambda: len(page.all("dialog .thumb")) == 13)
+        page.click("dialog .thumb")
+        page.one("dialog .large")
+        assert barriers(browser) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def barriers(browser) -> list:
+    """What axe finds that is serious or critical, a line each."""
+    found = browser.execute_async_script(RUN)
+    grave = [one for one in found if one["impact"] in ("serious", "critical")]
+    return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in grave for node in one["nodes"]]
