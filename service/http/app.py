@@ -22,6 +22,7 @@ from service.http import (
     openapi,
     page,
     problems,
+    room,
     session,
     stream,
     training,
@@ -50,6 +51,7 @@ def create_app(services: Services) -> Flask:
     subjects = health, session, classes, examples, journal, classify, training, models, extractor
     for subject in (*subjects, archive, stream, camera, page, metrics, inference, openapi, docs):
         app.register_blueprint(subject.blueprint)
+    room.register(app, services.store)
     app.after_request(_finish)
     return app
 
