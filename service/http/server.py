@@ -20,7 +20,8 @@ from waitress.task import ErrorTask, WSGITask
 from coral_learn.versions import package_version, version_numbers
 from service.errors import PortUnusable
 from service.http.access import STANDING, UNREAD, Access, Standing
-from service.http.janitor import Janitor, TimedChannel
+from service.http.janitor import Janitor
+from service.http.lingering import LingeringChannel
 from service.http.problems import MEDIA_TYPE, TITLES, document
 from service.http.spooling import Bodies
 from service.http.tls import TlsListener
@@ -58,9 +59,9 @@ class GuardedParser(HTTPRequestParser):
     standing: Optional[Standing] = None
     unread = False
 
-    def __init__(self, adj, access: Access, bodies: Bodies, peer: str):
+    def __init__(self, adj, access: Access, bodies: Bodies, peer: str, abandon: Callable[[], None]):
         super().__init__(adj)
-        self._access, self._bodies, self._peer = access, bodies, peer
+        self._access, self._bodies, self._peer, self._abandon = access, bodies, peer, abandon
 
     def received(self, data: bytes) -> int:
         before = self.headers_finished
@@ -70,7 +71,10 @@ class GuardedParser(HTTPRequestParser):
                 self._bodies.check(self)
             else:
                 self._judge()
-        return consumed
+        if not self.error and not self.unread:
+            return consumed
+        self._abandon()
+        return len(data)  # what follows is the rest of this request, not another one
 
     def _judge(self) -> None:
         headers = self.headers
@@ -96,7 +100,7 @@ class GuardedTask(WSGITask):
         return environ
 
 
-class Channel(TimedChannel):
+class Channel(LingeringChannel):
     """A connection that answers errors with `ProblemTask` and guards bodies by the server's rules."""
 
     error_task_class = ProblemTask
@@ -107,10 +111,10 @@ class Channel(TimedChannel):
 
     def parser_class(self, adj) -> GuardedParser:
         """A parser for one request."""
-        return GuardedParser(adj, self.server.access, self.server.bodies, self.addr[0])
+        return GuardedParser(adj, self.server.access, self.server.bodies, self.addr[0], self.abandon)
 
     def handle_close(self) -> None:
-        """The connection is gone; waitress closes what came in whole, not what was on its way."""
+        """The connection ends; waitress closes what came in whole, not what was on its way."""
         super().handle_close()
         if self.request is not None:
             self.request.close()
