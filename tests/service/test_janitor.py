@@ -8,7 +8,6 @@ import time
 import pytest
 from flask import Flask, Response
 from waitress import wasyncore
-
 from waitress.utilities import RequestEntityTooLarge
 
 from service.http import lingering
@@ -195,7 +194,7 @@ def lingering_ones(server) -> list:
 
 
 def test_who_still_sends_sees_the_refusal(server, client):
-    """A body that was refused by its headers is taken to its end, so that the answer is not lost; nothing of it acts."""
+    """A refused body is taken to its end, so that the answer is not lost; nothing in it is a request."""
     sender = client()
     sender.sendall(REFUSED)
     wait_for(lambda: lingering_ones(server))
