@@ -15,6 +15,7 @@ from service.camera.sources import resolve_camera
 from service.demo import draw_demo
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
+from service.http.crowd import Crowd
 from service.http.services import Services
 from service.jobs import JobQueue
 from service.jobs.exchanging import EXCHANGE, Exchange, chosen_model
@@ -82,6 +83,7 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
     return Services(
         settings=settings,
         access=Access(settings.host, settings.allowed_hosts, tokens, Sessions(store.folder, tokens)),
+        crowd=Crowd(extraction),
         store=store,
         extraction=extraction,
         pictures=pictures,

@@ -7,6 +7,7 @@ from flask import current_app
 from service.calibrating import Calibrating
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
+from service.http.crowd import Crowd
 from service.jobs import JobQueue
 from service.learning import Answering, Teaching, Versions
 from service.live import LiveLoop, Watchers
@@ -24,6 +25,7 @@ class Services(NamedTuple):
 
     settings: Settings
     access: Access
+    crowd: Crowd
     store: Store
     extraction: ExtractorSupervisor
     pictures: PictureReader

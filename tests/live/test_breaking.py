@@ -4,6 +4,7 @@ CORAL_LEARN_LONG=1 makes the slow ones many times as long: pytest -m slow tests/
 """
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -627,6 +628,26 @@ def test_sixty_at_once(tiny_daemon, picture):
     answers = at_once(60, lambda number: timed(tiny_daemon.classify, picture(number)))
     assert_answered(answers, 10.0)
     assert tiny_daemon.get("/healthz").status == 200
+
+
+def test_a_crowd_is_refused_on_kept_connections(warm_daemon, picture):
+    """With a stopped extractor the places fill up; who comes then is refused at once, and again."""
+    stopped = warm_daemon.child_pids()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    with Crowd(warm_daemon, picture(1), 24), suppress(ProcessLookupError):
+        warm_daemon.wait_for(lambda: warm_daemon.classify(picture(2), "image/png").status == 503, 10)
+        connection = warm_daemon.connect()
+        for path in ("/v1/classify", "/v1/examples?class=warm", "/v1/classify"):
+            connection.request("POST", path, picture(3), {"Content-Type": "image/png"})
+            held = connection.sock
+            response = connection.getresponse()
+            problem = json.loads(response.read().decode())
+            assert (response.status, problem["code"]) == (503, "extractor_busy")
+            assert int(response.headers["Retry-After"]) > 0
+            assert connection.sock is held, "the connection was not kept"
+        connection.close()
+        os.kill(stopped, signal.SIGCONT)
+    assert warm_daemon.classify(picture(2), "image/png").status == 200
 
 
 @pytest.mark.slow

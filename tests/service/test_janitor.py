@@ -32,6 +32,9 @@ class AnyBody:
     def check(self, *_) -> None:
         """Nothing to do."""
 
+    def end(self, *_) -> None:
+        """Nothing to do."""
+
 
 @pytest.fixture
 def ended():
