@@ -8,7 +8,6 @@ import json
 import logging
 import resource
 import socket
-import ssl
 from contextlib import suppress
 from typing import Any, Callable, Dict, Optional
 
@@ -25,7 +24,7 @@ from service.http.janitor import Janitor
 from service.http.lingering import LingeringChannel
 from service.http.problems import MEDIA_TYPE, TITLES, document
 from service.http.spooling import Bodies, Busy
-from service.http.tls import TlsListener
+from service.http.tls import Certificate, TlsListener
 
 log = logging.getLogger(__name__)
 
@@ -242,7 +241,7 @@ def run_server(server, ended: Callable[[], bool]) -> None:
     server.task_dispatcher.shutdown()
 
 
-def tls_listener(server, context: ssl.SSLContext, listener: socket.socket) -> TlsListener:
+def tls_listener(server, certificate: Certificate, listener: socket.socket) -> TlsListener:
     """What takes the connections of a server that was created as encrypted."""
 
     def hand_over(connection: socket.socket, address: Any) -> None:
@@ -251,7 +250,7 @@ def tls_listener(server, context: ssl.SSLContext, listener: socket.socket) -> Tl
 
         server.trigger.pull_trigger(adopt)  # runs it in the server's own thread
 
-    return TlsListener(context, listener, hand_over, server.adj.connection_limit)
+    return TlsListener(certificate, listener, hand_over, server.adj.connection_limit)
 
 
 def _allow_files(needed: int) -> None:

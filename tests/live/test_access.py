@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import shutil
+import signal
 import socket
 import ssl
 import stat
@@ -343,6 +344,22 @@ def test_tls_with_clients_that_do_not_speak_it(encrypted):
         begun = time.monotonic()
         assert daemon.stop() == 0
         assert time.monotonic() - begun < 5.0
+
+
+def test_renewed_certificate_after_sighup(encrypted, certificate):
+    """The signal has the files looked at: connections from then on get the new certificate, those before it stay."""
+    daemon, _, own = encrypted
+    with contextlib.closing(daemon.connect()) as connection:
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        for new, path in zip(certificate("new"), (own, own.with_suffix(".key"))):
+            new.replace(path)
+        daemon.process.send_signal(signal.SIGHUP)
+        address = urlsplit(daemon.url)
+        renewed = own.read_text().strip()
+        daemon.wait_for(lambda: ssl.get_server_certificate((address.hostname, address.port)).strip() == renewed)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
