@@ -22,6 +22,7 @@ from service.jobs.exchanging import EXCHANGE, Exchange, chosen_model
 from service.jobs.importing import IMPORT, Importing
 from service.learning import Answering, Teaching, Versions, pretrained_of
 from service.live import LiveLoop, Watchers
+from service.memory import half_of_machine
 from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.readings import Readings
@@ -77,7 +78,8 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
     most_unpacked = 2 * int(settings.max_import_mb * MEGABYTE)
     importing = Importing(store, extraction, pictures, answering, teaching, limits, most_unpacked, live.tell_model)
     workers = {IMPORT: importing.run, EXCHANGE: Exchange(store, extraction, pictures, settings.model).run}
-    jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers)
+    memory = settings.job_memory_mb * MEGABYTE or half_of_machine()
+    jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers, memory)
     temperature = Temperature()
     metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature))
     return Services(
