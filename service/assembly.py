@@ -16,6 +16,7 @@ from service.capturing import Capturing
 from service.demo import draw_demo
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
+from service.http.crowd import Crowd
 from service.http.services import Services
 from service.jobs import JobQueue
 from service.jobs.exchanging import EXCHANGE, Exchange, chosen_model
@@ -24,6 +25,7 @@ from service.learning import Answering, Teaching, Versions, pretrained_of
 from service.lessons import Lessons
 from service.live import DecisionRule, LiveLoop, Places, Watchers
 from service.mapping import ExampleMap
+from service.memory import half_of_machine
 from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.preferences import Preferences
@@ -98,7 +100,8 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     most_unpacked = 2 * int(settings.max_import_mb * MEGABYTE)
     importing = Importing(store, extraction, pictures, answering, teaching, limits, most_unpacked, live.tell_model)
     workers = {IMPORT: importing.run, EXCHANGE: Exchange(store, extraction, pictures, settings.model).run}
-    jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers)
+    memory = settings.job_memory_mb * MEGABYTE or half_of_machine()
+    jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers, memory)
     calibrating = Calibrating(store, answering, versions, *rates)
     lessons = Lessons(store, extraction, pictures, answering, teaching, calibrating)
     temperature = Temperature()
@@ -107,6 +110,7 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
         settings=settings,
         preferences=preferences,
         access=Access(settings.host, settings.allowed_hosts, tokens, Sessions(store.folder, tokens)),
+        crowd=Crowd(extraction),
         store=store,
         extraction=extraction,
         pictures=pictures,

@@ -1,12 +1,14 @@
 """Child processes that can be killed: started anew, never forked; talked to over one channel.
 
 A child ends by itself when its parent is gone, even in the middle of native code that lets the
-interpreter go on: a thread in it waits for the end of a pipe only the parent holds.
+interpreter go on: a thread in it waits for the end of a pipe only the parent holds. What it writes
+to its standard error goes into the parent's log, under the name of the child's module.
 """
 
 import contextlib
 import importlib
 import os
+import resource
 import signal
 import socket
 import struct
@@ -15,9 +17,10 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from service.errors import ChildError
+from service.stderr import StderrReader, never_wait
 
 # Without the present folder on the path, which -c puts first: whatever lies there would be imported.
 _START = "import sys; sys.path[:] = [entry for entry in sys.path if entry] + [sys.argv.pop(1)]; "
@@ -32,26 +35,32 @@ class Child:
     target : "module:function"; the function is called with its end of the channel and `arguments`
     arguments : anything that can be pickled
     nice : added to the process's priority number; more is politer
+    memory : bytes it may use, 0 for any number
     """
 
-    def __init__(self, target: str, arguments: Dict[str, Any], nice: int = 0):
+    def __init__(self, target: str, arguments: Dict[str, Any], nice: int = 0, memory: int = 0):
         try:
             ours, theirs = socket.socketpair()
             lifeline_read, lifeline = os.pipe()
+            stderr, stderr_write = os.pipe()
         except OSError as error:
             raise ChildError(f"no channel for {target}: {error}") from error
-        command = [sys.executable, "-c", _START, _PACKAGES, target, str(theirs.fileno()), str(lifeline_read), str(nice)]
+        numbers = theirs.fileno(), lifeline_read, nice, memory
+        command = [sys.executable, "-c", _START, _PACKAGES, target, *map(str, numbers)]
         try:
             self._process = subprocess.Popen(
-                command, pass_fds=(theirs.fileno(), lifeline_read), stdin=subprocess.DEVNULL
+                command, pass_fds=numbers[:2], stdin=subprocess.DEVNULL, stderr=stderr_write
             )
         except OSError as error:
             ours.close()
             os.close(lifeline)
+            os.close(stderr)
             raise ChildError(f"the process for {target} can't be started: {error}") from error
         finally:
             theirs.close()
             os.close(lifeline_read)
+            os.close(stderr_write)
+        self._stderr = StderrReader(stderr, target.partition(":")[0], lambda: self._process.poll() is not None)
         self._lifeline: Optional[int] = lifeline
         # A child that reads nothing, because it is stopped or stuck, must not stop who writes to it.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_TIMEOUT, 0))
@@ -93,7 +102,13 @@ class Child:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return False
+        self._stderr.join()
         return True
+
+    @property
+    def last_words(self) -> List[str]:
+        """The newest lines of its standard error."""
+        return self._stderr.last_lines
 
     def describe_end(self) -> str:
         """How it ended, in words."""
@@ -111,9 +126,14 @@ class Child:
 
 def run_child() -> None:
     """What a started child does: take its end of the channel and call its function."""
-    target, channel_number, lifeline, nice = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    target, (channel_number, lifeline, nice, memory) = sys.argv[1], map(int, sys.argv[2:6])
+    sys.stderr = never_wait(2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
     os.nice(nice)
+    if memory:
+        # Not RLIMIT_AS: that counts what is only reserved, too, libraries and 64 MB for each thread's arena;
+        # a process that uses 200 MB has 2 GB of addresses. This one counts what can be written (Linux 4.7).
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
     channel = Connection(channel_number)
     module, _, function = target.partition(":")

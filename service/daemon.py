@@ -14,7 +14,7 @@ from service.http import create_app
 from service.http.access import is_loopback, load_tokens
 from service.http.server import create_server, listen, run_server, tls_listener
 from service.http.spooling import Bodies
-from service.http.tls import tls_context
+from service.http.tls import Certificate
 from service.preferences import Preferences
 from service.settings import MEGABYTE, Settings
 
@@ -33,7 +33,7 @@ class Daemon:
         if settings.model:
             read_model(settings.model)
         check_kept_classes(settings)
-        encryption = tls_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
+        self._certificate = Certificate(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
         self._listener, self.settings, self._ending = listen(settings.host, settings.port), settings, False
         try:
             store = open_store(settings)
@@ -50,12 +50,18 @@ class Daemon:
             create_app(parts),
             parts.access,
             self._listener,
-            Bodies(store, picture_limits(settings).max_bytes, int(settings.max_import_mb * MEGABYTE)),
+            Bodies(
+                store,
+                parts.crowd,
+                parts.metrics,
+                picture_limits(settings).max_bytes,
+                int(settings.max_import_mb * MEGABYTE),
+            ),
             settings.max_streams + settings.max_picture_streams,
             settings.trusted_proxy,
-            encryption is not None,
+            self._certificate is not None,
         )
-        self._doors = [tls_listener(self._server, encryption, self._listener)] if encryption else []
+        self._doors = [tls_listener(self._server, self._certificate, self._listener)] if self._certificate else []
 
     @property
     def address(self) -> str:
@@ -86,6 +92,8 @@ class Daemon:
         stops: List[Callable[[], None]] = [parts.store.close]
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
+        if self._certificate is not None:
+            signal.signal(signal.SIGHUP, lambda *_: self._certificate.look_soon())
         try:
             for part in (parts.extraction, parts.jobs, parts.live, parts.calibrating, *self._doors):
                 part.start()

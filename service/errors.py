@@ -31,6 +31,11 @@ ServiceError
 
 from typing import Any, Dict, List, Optional
 
+_HOW_TO_GET_ROOM = (
+    "To get room delete examples or classes with ?forever=true (without it their pictures stay until the next change, "
+    "for undoing), or remove something else from that disk"
+)
+
 
 class ServiceError(Exception):
     """Base of all errors of this package."""
@@ -63,9 +68,12 @@ class StoreError(ServiceError, RuntimeError):
 
 
 class StoreFull(StoreError):
-    """No space left on the device; nothing was changed."""
+    """No space left on the device; nothing was changed. The text ends with how to get room."""
 
     code = "store_full"
+
+    def __init__(self, detail: str):
+        super().__init__(f"{detail}. {_HOW_TO_GET_ROOM}")
 
 
 class Refused(ServiceError, ValueError):

@@ -7,9 +7,15 @@ every buffer of a picture is new memory, and page faults double the time of deco
 """
 
 import ctypes
+import os
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _LARGE = 4 * 1024 * 1024
+
+
+def half_of_machine() -> int:
+    """Half of this machine's memory, in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def bound_memory() -> bool:

@@ -135,8 +135,17 @@ class Settings:
     max_streams: int = _setting(32, "clients that may watch the stream at the same time", 1, 256)
     max_picture_streams: int = _setting(4, "clients that may watch the camera's picture at the same time", 1, 32)
     extractor_timeout: float = _setting(10.0, "seconds an embedding may take before its process is replaced", 0.1, 600)
+    job_memory_mb: int = _setting(
+        0,
+        "megabytes of memory that the process of a training job may use, 0 for half of the machine's",
+        0,
+        1_000_000,
+    )
     allowed_hosts: str = _setting("", "further names this daemon is reached by, separated by commas")
-    tls_cert: str = _setting("", "certificate chain, a PEM file; with it and tls-key the daemon speaks HTTPS only")
+    tls_cert: str = _setting(
+        "",
+        "certificate chain, a PEM file; with it and tls-key the daemon speaks HTTPS only; a renewed one is taken over",
+    )
     tls_key: str = _setting("", "the certificate's private key, a PEM file without a passphrase")
     trusted_proxy: str = _setting(
         "",

@@ -24,6 +24,7 @@ from service.http import (
     page,
     problems,
     review,
+    room,
     session,
     settings,
     stream,
@@ -53,6 +54,8 @@ def create_app(services: Services) -> Flask:
     subjects = health, session, classes, examples, mapping, journal, classify, training, models, extractor
     for subject in (*subjects, archive, stream, camera, review, settings, page, metrics, inference, openapi, docs):
         app.register_blueprint(subject.blueprint)
+    room.register(app, services.store)
+    services.crowd.guard(app)
     app.after_request(_finish)
     return app
 

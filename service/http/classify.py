@@ -39,7 +39,6 @@ def classify():
     if len(files) != 1:
         raise Invalid(f"one picture is classified at a time, got {len(files)}", "file")
     parts = services()
-    parts.extraction.must_have_room()
     picture = parts.pictures.read(files[0].data, parts.answering.must_have_extractor())
     embedded = parts.extraction.embed(picture.pixels)
     scoring = time.perf_counter()

@@ -162,7 +162,6 @@ def _class_in_query() -> str:
 def _prepare(files: List[Upload]) -> Tuple[List[Prepared], List[Dict[str, Any]]]:
     """Decode and embed; pictures that can't be used are told apart."""
     parts, good, rejected = services(), [], []
-    parts.extraction.must_have_room()
     for file in files:
         try:
             good.append(parts.lessons.prepare(file.data))

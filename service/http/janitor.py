@@ -21,6 +21,7 @@ class TimedChannel(HTTPChannel):
         self.since = time.monotonic()  # when the request that is coming in began, or when the last one was whole
         self.between = False  # no request is coming in; the first one is awaited from the opening on
         self.dropped = False
+        self.lingering_since: Optional[float] = None  # answered, and only open for the client to see that
         self._taken: Optional[float] = None
         self._taken_at = 0.0
         server.janitor.make_room(self)
@@ -82,7 +83,9 @@ class Janitor:
                 channel.drop()
 
     def make_room(self, newcomer: TimedChannel) -> None:
-        """Near the limit, drop the connection that has been waiting longest, those in the middle of a body last.
+        """Near the limit, drop the connection that has been waiting longest.
+
+        Those that are answered already go first, those in the middle of a body last.
 
         At the limit waitress accepts nobody, so whoever opens enough connections would shut all others out.
         """
@@ -91,4 +94,4 @@ class Janitor:
             return
         waiting = [channel for channel in staying if channel is not newcomer and not channel.answering]
         if waiting:
-            min(waiting, key=lambda channel: (channel.in_body, channel.since)).drop()
+            min(waiting, key=lambda one: (one.lingering_since is None, one.in_body, one.since)).drop()

@@ -8,22 +8,23 @@ import json
 import logging
 import resource
 import socket
-import ssl
 from contextlib import suppress
 from typing import Any, Callable, Dict, Optional
 
 import waitress.server
 from flask import Flask
+from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, WSGITask
 
 from coral_learn.versions import package_version, version_numbers
 from service.errors import PortUnusable
 from service.http.access import STANDING, UNREAD, Access, Standing
-from service.http.janitor import Janitor, TimedChannel
+from service.http.janitor import Janitor
+from service.http.lingering import LingeringChannel
 from service.http.problems import MEDIA_TYPE, TITLES, document
-from service.http.spooling import Bodies
-from service.http.tls import TlsListener
+from service.http.spooling import Bodies, Busy
+from service.http.tls import Certificate, TlsListener
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,13 @@ _MEGABYTE = 1024 * 1024
 _USER_TIMEOUT_MS = 10000
 # Before 3.0.1 looking ahead can be used to smuggle requests (GHSA-9298-4cf8-g4wj).
 _LOOKAHEAD_SAFE = (3, 0, 1)
+_CODES = {
+    400: "bad_request",
+    413: "body_too_large",
+    431: "header_too_large",
+    503: "extractor_busy",
+    507: "store_full",
+}
 _PROXY_HEADERS = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
 
 
@@ -41,13 +49,16 @@ class ProblemTask(ErrorTask):
 
     def execute(self) -> None:
         error = self.request.error
-        codes = {400: "bad_request", 413: "body_too_large", 431: "header_too_large", 507: "store_full"}
-        code = codes.get(error.code, "http_error")
+        code = _CODES.get(error.code, "http_error")
         detail = {413: "the body is larger than this daemon takes"}.get(error.code, str(error.body) or error.reason)
         body = json.dumps(document(error.code, code, detail)).encode()
         self.status = f"{error.code} {TITLES.get(error.code, error.reason)}"
-        self.response_headers += [("Content-Type", MEDIA_TYPE), ("Connection", "close")]
-        self.close_on_finish = True
+        self.response_headers.append(("Content-Type", MEDIA_TYPE))
+        if isinstance(error, Busy):
+            self.response_headers.append(("Retry-After", "1"))
+        else:
+            self.response_headers.append(("Connection", "close"))
+            self.close_on_finish = True
         self.content_length = len(body)
         self.write(body)
 
@@ -58,9 +69,9 @@ class GuardedParser(HTTPRequestParser):
     standing: Optional[Standing] = None
     unread = False
 
-    def __init__(self, adj, access: Access, bodies: Bodies, peer: str):
+    def __init__(self, adj, access: Access, bodies: Bodies, peer: str, abandon: Callable[[], None]):
         super().__init__(adj)
-        self._access, self._bodies, self._peer = access, bodies, peer
+        self._access, self._bodies, self._peer, self._abandon = access, bodies, peer, abandon
 
     def received(self, data: bytes) -> int:
         before = self.headers_finished
@@ -70,6 +81,11 @@ class GuardedParser(HTTPRequestParser):
                 self._bodies.check(self)
             else:
                 self._judge()
+        if self.error or self.unread:
+            self._abandon()
+            return len(data)  # what follows is the rest of this request, not another one
+        if self.completed and not self.empty:
+            self._bodies.end(self)
         return consumed
 
     def _judge(self) -> None:
@@ -96,21 +112,39 @@ class GuardedTask(WSGITask):
         return environ
 
 
-class Channel(TimedChannel):
+class Channel(LingeringChannel):
     """A connection that answers errors with `ProblemTask` and guards bodies by the server's rules."""
 
     error_task_class = ProblemTask
     task_class = GuardedTask
 
     def __init__(self, server, sock, addr, adj, map=None):
+        self._receiving = self._refused = False
         super().__init__(server, sock, (_plain_address(addr[0]), *addr[1:]), adj, map=map)
+
+    def dispatch(self, add_task: Callable[[HTTPChannel], None]) -> None:
+        """Have the oldest request answered, by a thread unless it is a refusal in the server's own."""
+        if self._receiving and isinstance(self.requests[0].error, Busy):
+            self._refused = True
+        else:
+            add_task(self)
 
     def parser_class(self, adj) -> GuardedParser:
         """A parser for one request."""
-        return GuardedParser(adj, self.server.access, self.server.bodies, self.addr[0])
+        return GuardedParser(adj, self.server.access, self.server.bodies, self.addr[0], self.abandon)
+
+    def received(self, data: bytes) -> bool:
+        """What waitress calls with what came in. Refusals of a crowd are sent at once, without another thread."""
+        self._receiving = True
+        result = super().received(data)
+        self._receiving = False
+        if self._refused:
+            self._refused = False
+            self.service()
+        return result
 
     def handle_close(self) -> None:
-        """The connection is gone; waitress closes what came in whole, not what was on its way."""
+        """The connection ends; waitress closes what came in whole, not what was on its way."""
         super().handle_close()
         if self.request is not None:
             self.request.close()
@@ -188,6 +222,8 @@ def create_server(
         **proxy,
     )
     server.channel_class, server.access, server.bodies = Channel, access, bodies
+    threads = server.add_task
+    server.add_task = lambda channel: channel.dispatch(threads)
     server.janitor = Janitor(server)
     server.maintenance = server.janitor.maintain
     server.accepting = not encrypted
@@ -206,7 +242,7 @@ def run_server(server, ended: Callable[[], bool]) -> None:
     server.task_dispatcher.shutdown()
 
 
-def tls_listener(server, context: ssl.SSLContext, listener: socket.socket) -> TlsListener:
+def tls_listener(server, certificate: Certificate, listener: socket.socket) -> TlsListener:
     """What takes the connections of a server that was created as encrypted."""
 
     def hand_over(connection: socket.socket, address: Any) -> None:
@@ -215,7 +251,7 @@ def tls_listener(server, context: ssl.SSLContext, listener: socket.socket) -> Tl
 
         server.trigger.pull_trigger(adopt)  # runs it in the server's own thread
 
-    return TlsListener(context, listener, hand_over, server.adj.connection_limit)
+    return TlsListener(certificate, listener, hand_over, server.adj.connection_limit)
 
 
 def _allow_files(needed: int) -> None:

@@ -8,6 +8,7 @@ from service.calibrating import Calibrating
 from service.capturing import Capturing
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
+from service.http.crowd import Crowd
 from service.jobs import JobQueue
 from service.learning import Answering, Teaching, Versions
 from service.lessons import Lessons
@@ -30,6 +31,7 @@ class Services(NamedTuple):
     settings: Settings
     preferences: Preferences
     access: Access
+    crowd: Crowd
     store: Store
     extraction: ExtractorSupervisor
     pictures: PictureReader

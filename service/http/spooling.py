@@ -9,8 +9,10 @@ from waitress.buffers import FileBasedBuffer
 from waitress.parser import HTTPRequestParser
 from waitress.utilities import Error, RequestEntityTooLarge
 
-from service.errors import StoreError
+from service.errors import ExtractorBusy, StoreError
 from service.http.access import MANAGE
+from service.http.crowd import Crowd
+from service.metrics import Metrics
 from service.store import Store
 from service.store.incoming import Incoming
 
@@ -23,6 +25,12 @@ class NoRoom(Error):
     """A body has no room on the disk."""
 
     code, reason = 507, "Insufficient Storage"
+
+
+class Busy(Error):
+    """Too many requests of this kind are under way. The connection stays: the body was taken whole."""
+
+    code, reason = 503, "Service Unavailable"
 
 
 class SpooledBody(FileBasedBuffer):
@@ -41,7 +49,8 @@ class SpooledBody(FileBasedBuffer):
 class Bodies:
     """The rules of one daemon. largest_import : bytes of an archive; largest : of any other body."""
 
-    def __init__(self, store: Store, largest: int, largest_import: int):
+    def __init__(self, store: Store, crowd: Crowd, metrics: Metrics, largest: int, largest_import: int):
+        self._crowd, self._metrics = crowd, metrics
         self._store, self._largest, self.largest_import = store, largest + _SLACK, largest_import
 
     def begin(self, request: HTTPRequestParser, scope: Any) -> None:
@@ -65,6 +74,14 @@ class Bodies:
                 _refuse(request, NoRoom(str(error)))
         elif request.body_bytes_received > self._largest:
             _refuse(request, RequestEntityTooLarge(f"exceeds {self._largest} bytes"))
+
+    def end(self, request: HTTPRequestParser) -> None:
+        """Judge a request that is whole: a crowd is refused here, before it takes threads."""
+        try:
+            self._crowd.check(request.command, request.path)
+        except ExtractorBusy as error:
+            self._metrics.count_request(request.path, request.command, Busy.code, 0.0)
+            request.error = Busy(str(error))
 
 
 def _refuse(request: HTTPRequestParser, error: Error) -> None:

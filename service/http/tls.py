@@ -7,16 +7,19 @@ So nothing in between listens, and no header has to tell who the client is.
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, Optional, Set
+from typing import Any, Callable, Dict, Optional, Set, Tuple
 
 from service.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 60.0  # between two looks at the files
 HANDSHAKE_SECONDS = 10.0
 STALL_SECONDS = 15.0  # for a client that reads nothing
 _CLOSING_SECONDS = 2.0  # for what is still to be sent, and for the client's farewell
@@ -45,6 +48,54 @@ def tls_context(certificate: str, key: str) -> ssl.SSLContext:
     return context
 
 
+class Certificate:
+    """A certificate and its key in files that are renewed while the daemon runs. Raises `SettingsError`.
+
+    now : a clock that never runs back, in seconds
+    """
+
+    def __init__(self, certificate: str, key: str, now: Callable[[], float] = time.monotonic):
+        self._paths, self._now = (certificate, key), now
+        self._stamps = self._look()  # before they are read: what changes meanwhile is seen the next time
+        self._context = tls_context(certificate, key)
+        self._due = now() + LOOK_SECONDS
+
+    def look_soon(self) -> None:
+        """Have the files looked at with the next handshake. Safe in a signal's handler."""
+        self._due = 0.0
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What a handshake that begins now needs. Files that can't be used leave what was before."""
+        if self._now() >= self._due:
+            self._due = self._now() + LOOK_SECONDS
+            stamps = self._look()
+            if stamps != self._stamps:
+                self._stamps = stamps
+                self._read()
+        return self._context
+
+    def _read(self) -> None:
+        try:
+            self._context = tls_context(*self._paths)
+        except SettingsError as error:
+            log.error("the certificate was changed and is not taken over, the one before is used on: %s", error)
+        else:
+            log.info("the certificate %s was changed and is used from now on", self._paths[0])
+
+    def _look(self) -> Tuple[Optional[Tuple[int, int, int]], ...]:
+        """What tells whether the files are others: of what a link names, because renewing changes links."""
+        return tuple(_stamp(path) for path in self._paths)
+
+
+def _stamp(path: str) -> Optional[Tuple[int, int, int]]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 class TlsListener:
     """Takes TLS connections and hands over plain ones.
 
@@ -54,12 +105,12 @@ class TlsListener:
 
     def __init__(
         self,
-        context: ssl.SSLContext,
+        certificate: Certificate,
         listener: socket.socket,
         hand_over: Callable[[socket.socket, Any], None],
         limit: int,
     ):
-        self._context, self._hand_over, self._limit = context, hand_over, limit
+        self._certificate, self._hand_over, self._limit = certificate, hand_over, limit
         self._listener = listener.dup()
         self._listener.setblocking(False)
         self._loop = asyncio.new_event_loop()
@@ -153,7 +204,7 @@ class TlsListener:
         try:
             await self._loop.create_connection(lambda: inside, sock=inner)
             await self._loop.connect_accepted_socket(
-                lambda: outside, client, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+                lambda: outside, client, ssl=self._certificate.context, ssl_handshake_timeout=HANDSHAKE_SECONDS
             )
         except BaseException:
             with suppress(OSError):

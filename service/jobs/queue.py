@@ -1,6 +1,7 @@
 """One job at a time; the others wait their turn, in the table, so a restart loses none of them."""
 
 import logging
+import signal
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from service.errors import Conflict, ServiceError
 from service.jobs.options import TrainOptions
 from service.learning import LIVE, Answering, Versions
 from service.metrics import Metrics
+from service.settings import MEGABYTE
 from service.store import Store
 from service.store.jobs import CANCELLED, ENDED, FAILED, INTERRUPTED, QUEUED, RUNNING, SUCCEEDED, StoredJob
 from service.store.models import FinishedModel
@@ -23,6 +25,10 @@ ENOUGH = 10  # held-out examples; fewer say too little to replace what answers
 _NICE = 10
 _TARGET = "service.jobs.train:run"
 _RESTARTED = {"restarted": True}
+OUT_OF_MEMORY = "out_of_memory"
+# How a process ends whose C library gets no memory, or whom the system chose when there was none left.
+_SIGNALS = [-number for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL)]
+_WORDS = ("MemoryError", "bad_alloc", "annot allocate memory", "failed to map segment", "emory allocation")
 
 Worker = Callable[[StoredJob, Callable[[float, Dict[str, Any]], None], Callable[[], bool]], None]
 
@@ -34,6 +40,7 @@ class JobQueue:
     workers : for the kinds of job that are done in the daemon, not in a process of their own: called with the
         job, `report(progress, metrics)` and `should_stop()`; they can be done again from the start, and are after a
         restart: `started` is then of the first time, and the metrics say "restarted"
+    memory : bytes a job's process may use, 0 for any number
     """
 
     def __init__(
@@ -46,10 +53,11 @@ class JobQueue:
         false_accept_rate: float = FALSE_ACCEPT_RATE,
         most_refused: float = MOST_REFUSED,
         workers: Optional[Dict[str, Worker]] = None,
+        memory: int = 0,
     ):
         self._store, self._answering, self._versions, self._on_model = store, answering, versions, on_model
         self._rates, self._metrics = (false_accept_rate, most_refused), metrics
-        self._workers = workers or {}
+        self._workers, self._memory = workers or {}, memory
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._running: Optional[StoredJob] = None
@@ -194,7 +202,7 @@ class JobQueue:
     def _do_in_child(self, job: StoredJob) -> None:
         arguments = self._arguments(job, self._store.models.unfinished_folder(job.id))
         with self._changed:
-            self._child = child = Child(_TARGET, arguments, nice=_NICE)
+            self._child = child = Child(_TARGET, arguments, _NICE, self._memory)
             if self._cancelled == job.id:
                 child.kill()
         try:
@@ -209,8 +217,11 @@ class JobQueue:
         elif last[0] == "finished":
             self._publish(job, FinishedModel(*last[1]), last[2])
         else:
-            log.error("job %s failed: %s", job.id, last[2])
-            self._end(job, FAILED, error=_problem(last[1], last[2]))
+            code, text = last[1], last[2]
+            if code == OUT_OF_MEMORY:
+                text = f"{text}. {self._advice()}"
+            log.error("job %s failed: %s", job.id, text)
+            self._end(job, FAILED, error=_problem(code, text))
 
     def _give_up(self, job: StoredJob, error: Exception) -> None:
         code = error.code if isinstance(error, ServiceError) else "internal"
@@ -228,10 +239,20 @@ class JobQueue:
                 message = child.channel.recv()
             except (EOFError, OSError):
                 child.wait(1.0)
-                return job, ("failed", "training_failed", "the job's process " + child.describe_end())
+                code = OUT_OF_MEMORY if _wanted_memory(child) else "training_failed"
+                likely = ", most likely for lack of memory" if code == OUT_OF_MEMORY else ""
+                return job, ("failed", code, f"the job's process {child.describe_end()}{likely}")
             if message[0] != "progress":
                 return job, message
             job = self._set(job._replace(progress=message[1], metrics={**job.metrics, **message[2]}))
+
+    def _advice(self) -> str:
+        """What to do about too little memory."""
+        limit = f" Its limit is {self._memory // MEGABYTE} MB, by the setting job_memory_mb." if self._memory else ""
+        return (
+            "The examples didn't fit into the memory that the process of a job may use: train with fewer examples, or "
+            f"with another head (imprinting needs least), or let it use more.{limit}"
+        )
 
     def _publish(self, job: StoredJob, finished: FinishedModel, baseline: Dict[str, Any]) -> None:
         version = self._versions.add(job, finished)
@@ -316,6 +337,12 @@ def decide(activate: str, accuracy: Optional[float], held_out: int, baseline: Di
     better = accuracy >= baseline["accuracy"]
     verb = "is not below" if better else "is below"
     return better, f"held-out accuracy {accuracy:.3f} {verb} the {baseline['accuracy']:.3f} of {now}"
+
+
+def _wanted_memory(child: Child) -> bool:
+    """Whether a process that ended without a word on the channel seems to have got no memory."""
+    said = any(word in line for line in child.last_words for word in _WORDS)
+    return said or child.exit_code in _SIGNALS
 
 
 def _problem(code: str, detail: str) -> Dict[str, Any]:

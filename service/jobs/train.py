@@ -50,7 +50,7 @@ def run(channel, arguments: Dict[str, Any]) -> None:
     except (CoralLearnError, ServiceError) as error:
         channel.send(("failed", getattr(error, "code", "training_failed"), str(error)))
     except MemoryError:
-        channel.send(("failed", "out_of_memory", "there is not enough memory to train on all examples"))
+        channel.send(("failed", "out_of_memory", "there was not enough memory to train on all examples"))
     else:
         channel.send(("finished", finished, comparison))
 

@@ -16,6 +16,9 @@ from service.store.jobs import Jobs
 from service.store.journal import Journal
 from service.store.models import Models
 from service.store.replies import Replies
+from service.store.reserve import Reserve
+
+_NEXT_TO_NOTHING = 64 * 1024  # bytes; SQLite's files grow by half of it, and it calls that an I/O error when they can't
 
 
 class Swept(NamedTuple):
@@ -39,7 +42,8 @@ class Store:
         self.folder, self._least_free = folder, least_free
         self._lock = _take(folder)
         try:
-            self.database = Database(database_path(folder))
+            self.reserve = Reserve(folder / "reserve")
+            self.database = self._open_database()
         except Exception:
             os.close(self._lock)
             raise
@@ -52,6 +56,7 @@ class Store:
         self.journal = Journal(self.database)
         self.replies = Replies(self.database)
         self.changing = threading.RLock()
+        self.keep_reserve()
 
     def note(self, key: str) -> Optional[str]:
         """A remembered word, or None."""
@@ -74,12 +79,22 @@ class Store:
 
     def must_have_room(self, wanted: int = 0) -> None:
         """Raise `StoreFull` where `wanted` bytes more would leave less free than `least_free`."""
+        self.keep_reserve()
         free = self.free_bytes
         if free - wanted < self._least_free:
             raise StoreFull(
                 f"{free // 1_000_000} MB are free on the disk of {self.folder}, {self._least_free // 1_000_000} MB "
-                "must stay free: delete examples or versions, or make room"
+                "must stay free"
             )
+
+    def keep_reserve(self) -> None:
+        """Make the reserve for deleting on a full disk, where it is missing and there is room for it."""
+        self.reserve.keep(self.free_bytes, self._least_free)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is as good as nothing free on the disk."""
+        return self.free_bytes < _NEXT_TO_NOTHING
 
     @property
     def free_bytes(self) -> int:
@@ -94,6 +109,15 @@ class Store:
         """Raise `StoreError` when nothing can be written."""
         with self.database.write() as connection:
             connection.execute("DELETE FROM notes WHERE key = ''")
+
+    def _open_database(self) -> Database:
+        """Open it; on a full disk at the cost of the reserve, or nobody could start the daemon to delete something."""
+        try:
+            return Database(database_path(self.folder))
+        except StoreError:
+            if not self.is_full or not self.reserve.release():
+                raise
+            return Database(database_path(self.folder))
 
     def close(self) -> None:
         """Let the folder go. Safe to call twice."""

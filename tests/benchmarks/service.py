@@ -1,8 +1,9 @@
 """The service under load, beside the same work without it, in one run on one machine.
 
-    .venv/bin/python tests/benchmarks/service.py [latency] [throughput] [uploads] [start] [stream] [memory] [--calls N]
+    .venv/bin/python tests/benchmarks/service.py [PART...] [--calls N]
 
-Without a word all parts run. Ratios count; the milliseconds are this machine's.
+Parts: latency throughput uploads start stream memory overload; without one all run.
+Ratios count; the milliseconds are this machine's.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import io
 import json
 import os
 import random
+import selectors
+import socket
 import statistics
 import subprocess
 import sys
@@ -36,12 +39,14 @@ from coral_learn.image import ImageLimits  # noqa: E402
 from coral_learn.manifest import Manifest  # noqa: E402
 from service.store import Store  # noqa: E402
 
-PARTS = ("latency", "throughput", "uploads", "start", "stream", "memory")
+PARTS = ("latency", "throughput", "uploads", "start", "stream", "memory", "overload")
 CLASSES = 20
 ROUNDS = 300
 CLIENTS = 8
 LOAD_SECONDS = 8.0
 READERS = 32
+CROWD = 64
+CROWD_SECONDS = 10.0
 
 
 def main() -> None:
@@ -49,7 +54,11 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--calls", type=int, default=10000, help="classify calls of the part memory")
     parser.add_argument("--load", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--crowd", nargs=3, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
+    if wanted.crowd:
+        crowd(wanted.crowd[0], wanted.crowd[1], float(wanted.crowd[2]))
+        return
     if wanted.load:
         load(wanted.load[0], int(wanted.load[1]), float(wanted.load[2]))
         return
@@ -63,6 +72,7 @@ def main() -> None:
                 "start": start,
                 "stream": stream,
                 "memory": lambda folder: memory(folder, wanted.calls),
+                "overload": overload,
             }[part](Path(place))
 
 
@@ -252,6 +262,62 @@ def memory(folder: Path, calls: int) -> None:
             figures.append((resident(daemon), files, threads))
     daemon.stop()
     print(f"memory: MB, open files, threads: {figures[0]} after 1,000 answers, {figures[-1]} after {calls:,}")
+
+
+def overload(folder: Path) -> None:
+    """How soon the clients of a crowd are answered and refused, and /healthz beside them."""
+    daemon = taught_daemon(folder)
+    for path in ("/v1/classify", "/v1/examples?class=more"):
+        command = [sys.executable, str(Path(__file__).resolve()), "--crowd", daemon.url, path, str(CROWD_SECONDS)]
+        health, answers_file = [], folder / "answers"
+        with open(str(answers_file), "wb") as file:
+            client = subprocess.Popen(command, stdout=file)
+            while client.poll() is None:
+                health.append([200, timed(daemon.get, "/healthz")])
+                time.sleep(0.1)
+        found = json.loads(answers_file.read_text())
+        print(f"overload: {CROWD} clients at {path} for {CROWD_SECONDS:g} s")
+        for what, answers in (("200, 201", found), ("503", found), ("/healthz", health)):
+            times = sorted(1000 * seconds for status, seconds in answers if (status == 503) == (what == "503"))
+            if times:
+                late = times[int(0.99 * len(times))]
+                median = statistics.median(times)
+                print(f"  {what:9s} {len(times):5d} times: median {median:.0f} ms, p99 {late:.0f}, max {times[-1]:.0f}")
+    daemon.stop()
+
+
+def crowd(url: str, path: str, seconds: float) -> None:
+    """Ask again and again on so many kept connections, all in one thread; prints [status, seconds] of each answer.
+
+    One thread, because with as many as clients they would wait for each other, and that would be measured.
+    """
+    address, data = urlsplit(url), picture(100)
+    head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: image/jpeg\r\n"
+    request, found = head.encode() + b"Content-Length: %d\r\n\r\n" % len(data) + data, []
+    ends = time.perf_counter() + seconds
+    with selectors.DefaultSelector() as selector:
+
+        def send(connection: socket.socket) -> None:
+            began[connection] = time.perf_counter()
+            connection.sendall(request)
+
+        began = {}
+        for _ in range(CROWD):
+            connection = socket.create_connection((address.hostname, address.port))
+            selector.register(connection, selectors.EVENT_READ, [b""])
+            send(connection)
+        while began:
+            for key, _ in selector.select():
+                connection, received = key.fileobj, key.data
+                received[0] += connection.recv(65536)
+                head, gap, body = received[0].partition(b"\r\n\r\n")
+                if not gap or len(body) < int(head.lower().partition(b"content-length:")[2].split()[0]):
+                    continue
+                now, received[0] = time.perf_counter(), b""
+                found.append([int(head.split()[1]), now - began.pop(connection)])
+                if now < ends:
+                    send(connection)
+    print(json.dumps(found))
 
 
 # -- parts ----------------------------------------------------------------------------------------

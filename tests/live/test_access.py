@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import shutil
+import signal
 import socket
 import ssl
 import stat
@@ -14,8 +15,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from service.client import Client
+from service.errors import ProblemError
 from service.http.access import Access
 from service.http.app import create_app
+from service.http.crowd import Crowd
 from service.http.services import Services
 from service.settings import Settings
 from service.store import Store
@@ -69,7 +73,8 @@ def routes(tmp_path):
     access = Access("127.0.0.1", "", {}, Sessions(tmp_path, {}))
     parts = dict.fromkeys(Services._fields)
     with contextlib.closing(Store(tmp_path / "routes", 0)) as store:
-        app = create_app(Services(**{**parts, "settings": Settings(), "access": access, "store": store}))
+        given = {"settings": Settings(), "access": access, "store": store, "crowd": Crowd(None)}
+        app = create_app(Services(**{**parts, **given}))
     found = set()
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<any\('([^']+)'[^>]*>", r"\1", rule.rule)
@@ -339,6 +344,47 @@ def test_tls_with_clients_that_do_not_speak_it(encrypted):
         begun = time.monotonic()
         assert daemon.stop() == 0
         assert time.monotonic() - begun < 5.0
+
+
+def test_renewed_certificate_after_sighup(encrypted, certificate):
+    """The signal has the files looked at: connections from then on get the new certificate, those before it stay."""
+    daemon, _, own = encrypted
+    with contextlib.closing(daemon.connect()) as connection:
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        for new, path in zip(certificate("new"), (own, own.with_suffix(".key"))):
+            new.replace(path)
+        daemon.process.send_signal(signal.SIGHUP)
+        address = urlsplit(daemon.url)
+        renewed = own.read_text().strip()
+        daemon.wait_for(lambda: ssl.get_server_certificate((address.hostname, address.port)).strip() == renewed)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_who_still_sends_sees_the_refusal(start_daemon, tiny_model, certificate, tls):
+    """50 MB are sent by a client that reads only then: it learns why no more was wanted."""
+    own, key = certificate() if tls else ("", "")
+    flags = ["--tls-cert", str(own), "--tls-key", str(key)] if tls else []
+    daemon = start_daemon("--model", str(tiny_model), *NETWORK, "--min-free-mb", "1e6", *flags, ready=False)
+    manage, body = {"X-Api-Key": tokens_of(daemon)["manage"]}, bytes(50_000_000)
+    for path, headers, expected in (
+        ("/v1/import", {**manage, "Content-Type": "application/zip"}, (507, "store_full")),
+        ("/v1/classify", {**manage, "Content-Type": "image/jpeg"}, (413, "body_too_large")),
+        ("/v1/classify", {"Content-Type": "image/jpeg"}, (401, "token_needed")),
+    ):
+        with contextlib.closing(daemon.connect()) as connection:
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+            problem = json.loads(response.read().decode())
+        assert (response.status, problem["code"]) == expected
+    archive = daemon.data_dir / "archive.zip"
+    archive.write_bytes(b"PK" + bytes(50_000_000))
+    client = Client(daemon.url, manage["X-Api-Key"], ca_file=own or None)
+    with client, pytest.raises(ProblemError, match="forever=true") as refused:
+        client.import_(archive)
+    assert refused.value.code == "store_full"
 
 
 def test_unusable_tls_files(start_daemon, tmp_path, certificate):

@@ -4,6 +4,7 @@ CORAL_LEARN_LONG=1 makes the slow ones many times as long: pytest -m slow tests/
 """
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -323,35 +324,50 @@ def test_full_up_to_the_floor(start_daemon, small_disk, tiny_model, make_picture
     check_kept(daemon, picture(0))
 
 
-@pytest.mark.slow
-def test_full_to_the_last_byte(start_daemon, small_disk, tiny_model, make_picture, encode, picture):
-    """Without a floor and with no byte left: 507 for what needs room, no crash, and all is well with room again."""
-    folder = small_disk(10)
-    ballast = folder / "ballast"
-    ballast.write_bytes(bytes(2_000_000))
-    daemon = start_daemon("--model", str(tiny_model), "--min-free-mb", "0", data_dir=folder / "data")
-    fill(daemon, encode, make_picture)
-    others = folder / "others"
-    with suppress(OSError), open(str(others), "wb", buffering=0) as file:
+def fill_up(path: Path) -> None:
+    """Take what is free on a disk, to the last byte."""
+    with suppress(OSError), open(str(path), "wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-    assert free_of(folder) == 0
+    assert free_of(path.parent) == 0
+
+
+def test_full_to_the_last_byte(start_daemon, small_disk, tiny_model, make_picture, encode, picture):
+    """With no byte left there is 507 for what needs room, and deleting makes room all the same, also of a restart."""
+    folder = small_disk(14)
+    daemon = start_daemon("--model", str(tiny_model), "--min-free-mb", "0", data_dir=folder / "data")
+    fill(daemon, encode, make_picture)
+    fill_up(folder / "others")
     check_full(daemon, picture)
-    statuses = {daemon.teach("much", picture(number)).status for number in range(100, 110)}
-    assert statuses == {507}
+    refused = [daemon.teach("much", picture(number)) for number in range(100, 110)]
+    assert {one.status for one in refused} == {507}
+    assert "?forever=true" in refused[0].json["detail"]
     examples = list(examples_of(daemon))
-    # Deleting writes a line in the log of the database first; it may be refused, but as a whole.
-    deleted = [daemon.delete(f"/v1/examples/{example}?forever=true").status for example in examples[:3]]
-    print("deleting with no byte free:", deleted)
-    assert set(deleted) <= {200, 507}
-    assert len(examples_of(daemon)) == len(examples) - deleted.count(200)
-    check_full(daemon, picture)
-    ballast.unlink()
-    for example in list(examples_of(daemon))[:3]:
+    for example in examples[:5]:
         assert daemon.delete(f"/v1/examples/{example}?forever=true").status == 200
-    others.unlink()
+    assert len(examples_of(daemon)) == len(examples) - 5
+    assert free_of(folder) > 500_000
     assert daemon.teach("much", picture(200)).status == 201
+    assert not (folder / "data" / "reserve").exists()
+    (folder / "others").unlink()
+    for example in examples[5:]:
+        assert daemon.delete(f"/v1/examples/{example}?forever=true").status == 200
+    assert (folder / "data" / "reserve").stat().st_blocks * 512 >= 4_000_000, "the reserve was not made again"
     check_kept(daemon, picture(0))
+
+
+def test_start_on_a_full_disk(start_daemon, small_disk, tiny_model, make_picture, encode, picture):
+    """A daemon that was stopped and finds no byte free starts, answers, and can delete."""
+    folder = small_disk(14)
+    daemon = start_daemon("--model", str(tiny_model), "--min-free-mb", "0", data_dir=folder / "data")
+    fill(daemon, encode, make_picture)
+    assert daemon.stop() == 0
+    fill_up(folder / "others")
+    daemon.start()
+    daemon.wait_ready()
+    assert daemon.classify(picture(1)).status == 200
+    assert daemon.delete("/v1/classes/much?forever=true").status == 200
+    assert daemon.teach("much", picture(200)).status == 201
 
 
 @pytest.mark.slow
@@ -603,6 +619,26 @@ def test_sixty_at_once(tiny_daemon, picture):
     answers = at_once(60, lambda number: timed(tiny_daemon.classify, picture(number)))
     assert_answered(answers, 10.0)
     assert tiny_daemon.get("/healthz").status == 200
+
+
+def test_a_crowd_is_refused_on_kept_connections(warm_daemon, picture):
+    """With a stopped extractor the places fill up; who comes then is refused at once, and again."""
+    stopped = warm_daemon.child_pids()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    with Crowd(warm_daemon, picture(1), 24), suppress(ProcessLookupError):
+        warm_daemon.wait_for(lambda: warm_daemon.classify(picture(2), "image/png").status == 503, 10)
+        connection = warm_daemon.connect()
+        for path in ("/v1/classify", "/v1/examples?class=warm", "/v1/classify"):
+            connection.request("POST", path, picture(3), {"Content-Type": "image/png"})
+            held = connection.sock
+            response = connection.getresponse()
+            problem = json.loads(response.read().decode())
+            assert (response.status, problem["code"]) == (503, "extractor_busy")
+            assert int(response.headers["Retry-After"]) > 0
+            assert connection.sock is held, "the connection was not kept"
+        connection.close()
+        os.kill(stopped, signal.SIGCONT)
+    assert warm_daemon.classify(picture(2), "image/png").status == 200
 
 
 @pytest.mark.slow

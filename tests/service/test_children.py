@@ -2,10 +2,12 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
 from service.children import Child
+from service.stderr import StderrReader
 
 HERE = "service.extraction.child:run"
 
@@ -49,3 +51,68 @@ def test_writing_to_a_stopped_child_ends(monkeypatch):
     with pytest.raises(OSError):
         child.channel.send(bytes(10_000_000))
     assert child.release()
+
+
+@pytest.fixture
+def noisy():
+    """noisy(memory=0, **work): a child that does this work; released at the end."""
+    started = []
+
+    def start(memory=0, **work):
+        started.append(Child("tests.support.noisy_child:run", work, memory=memory))
+        return started[-1]
+
+    yield start
+    for child in started:
+        child.release()
+
+
+def readers() -> list:
+    """The threads that read standard errors."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("stderr of")]
+
+
+def test_standard_error_goes_into_the_log(noisy, caplog):
+    """Each line is a record under the name of the child's module, whoever wrote it; also one without an end."""
+    with caplog.at_level("INFO"):
+        child = noisy(say="a word", abort="the end")
+        with pytest.raises(EOFError):
+            child.channel.recv()
+        assert child.wait(10)
+    found = [(one.name, one.levelname, one.getMessage()) for one in caplog.records]
+    name = "tests.support.noisy_child"
+    assert found[:3] == [(name, "WARNING", text) for text in ("a word", "a word again", "the end")]
+    assert child.last_words[:3] == ["a word", "a word again", "the end"]
+    assert not readers()
+
+
+def test_a_flood_stops_nobody(noisy, monkeypatch):
+    """A child that writes megabytes while nobody reads is not held up; what has no room is lost."""
+    may_read = threading.Event()
+    monkeypatch.setattr(StderrReader, "_take", lambda *_: may_read.wait(60))
+    child = noisy(flood=3_000_000)
+    assert child.channel.poll(30), "the child waits for its standard error to be read"
+    assert child.channel.recv() == "done"
+    may_read.set()
+    assert child.wait(10)
+
+
+def test_reader_ends_with_its_child(noisy):
+    """Even where a process of the child's lives on and holds its standard error."""
+    child = noisy(leave=30)
+    assert child.channel.recv() == "done"
+    assert child.wait(10)
+    assert not readers()
+
+
+def test_memory_is_limited(noisy):
+    """What is too much fails in the child; what is not, does not."""
+    limit = 300 * 1024 * 1024
+    child = noisy(memory=limit, take=limit // 2)
+    assert child.channel.recv() == "done"
+    child = noisy(memory=limit, take=2 * limit)
+    with pytest.raises(EOFError):
+        child.channel.recv()
+    assert child.wait(10)
+    assert child.exit_code == 1
+    assert child.last_words[-1] == "MemoryError"

@@ -8,7 +8,9 @@ import time
 import pytest
 from flask import Flask, Response
 from waitress import wasyncore
+from waitress.utilities import RequestEntityTooLarge
 
+from service.http import lingering
 from service.http.access import Access
 from service.http.janitor import BODY_SECONDS, HEADER_SECONDS, RESERVE, STALL_SECONDS
 from service.http.server import client_address, create_server, listen
@@ -18,14 +20,19 @@ HEADER = b"POST /body HTTP/1.1\r\nHost: localhost\r\n"
 
 
 class AnyBody:
-    """Rules for bodies that let everything in."""
+    """Rules for bodies that let everything in but what is to be stored."""
 
-    largest_import = 1 << 20
+    largest_import = 1 << 30
 
-    def begin(self, *_) -> None:
-        """Nothing to do."""
+    def begin(self, request, _) -> None:
+        """Refuse one path."""
+        if request.path == "/refused":
+            request.error, request.completed = RequestEntityTooLarge("no"), True
 
     def check(self, *_) -> None:
+        """Nothing to do."""
+
+    def end(self, *_) -> None:
         """Nothing to do."""
 
 
@@ -90,10 +97,13 @@ def in_server(server, work):
     return results[0]
 
 
-def wait_for(condition) -> None:
-    """Wait until it holds, ten seconds at most."""
+def wait_for(condition):
+    """Wait until it holds, ten seconds at most; returns what it gave."""
     ends = time.monotonic() + 10
-    while not condition():
+    while True:
+        found = condition()
+        if found:
+            return found
         assert time.monotonic() < ends
         time.sleep(0.01)
 
@@ -175,6 +185,67 @@ def test_the_one_who_waits_longest_makes_room(server, client):
     body.sendall(bytes(100))
     assert answer(body).startswith(b"HTTP/1.1 200")
     assert answered.recv(10)
+
+
+REFUSED = b"POST /refused HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000000\r\n\r\n"
+
+
+def lingering_ones(server) -> list:
+    """The connections that are only open for an answer to be seen."""
+    channels = server.active_channels
+    return in_server(server, lambda: [one for one in channels.values() if one.lingering_since is not None])
+
+
+def test_who_still_sends_sees_the_refusal(server, client):
+    """A refused body is taken to its end, so that the answer is not lost; nothing in it is a request."""
+    sender = client()
+    sender.sendall(REFUSED)
+    wait_for(lambda: lingering_ones(server))
+    hidden = b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for _ in range(50):
+        sender.sendall(hidden + bytes(1_000_000 - len(hidden)))
+    received = b"".join(iter(lambda: sender.recv(65536), b""))
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert received.count(b"HTTP/1.1") == 1
+    assert received.endswith(b"}")
+    sender.close()
+    wait_for(lambda: not server.active_channels)
+
+
+def test_a_refused_client_has_seconds_only(server, client):
+    """Who sends nothing has five, who sends on has thirty, and whoever needs its place takes it first."""
+    refused, waiting = client(), client()
+    waiting.sendall(HEADER)
+    refused.sendall(REFUSED + bytes(1000))
+    channel = wait_for(lambda: lingering_ones(server))[0]
+    now = time.monotonic()
+    assert not channel.overdue(now + lingering.LINGER_IDLE_SECONDS - 1)
+    assert channel.overdue(now + lingering.LINGER_IDLE_SECONDS + 1)
+    ends = now + 10
+    while channel._heard < now + 0.2:
+        refused.sendall(bytes(1000))
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    channel._heard = now + lingering.LINGER_SECONDS
+    assert not channel.overdue(now + lingering.LINGER_SECONDS - 2)
+    assert channel.overdue(now + lingering.LINGER_SECONDS + 1)
+    for _ in range(server.adj.connection_limit - RESERVE - 1):
+        client()
+    wait_for(lambda: channel.dropped)
+    waiting.sendall(b"\r\n")
+    assert answer(waiting).startswith(b"HTTP/1.1 200")
+
+
+def test_a_refused_client_may_not_send_for_ever(server, client, monkeypatch):
+    """After so many bytes the connection ends."""
+    monkeypatch.setattr(lingering, "LINGER_BYTES", 1_000_000)
+    sender = client()
+    with contextlib.suppress(OSError):
+        sender.sendall(REFUSED)
+        for _ in range(20):
+            sender.sendall(bytes(1_000_000))
+            time.sleep(0.02)
+    wait_for(lambda: not server.active_channels)
 
 
 def test_whom_a_request_comes_from():

@@ -14,6 +14,7 @@ from service.store.classes import Classes, check_name
 from service.store.database import MIGRATIONS, Database
 from service.store.examples import NewPicture, Origin
 from service.store.models import FinishedModel, write_version
+from service.store.reserve import Reserve
 
 EXTRACTOR = "e" * 64
 
@@ -185,3 +186,26 @@ def test_names_that_are_refused(name):
 def test_names_lose_blanks_at_their_ends_only():
     """Everything else is kept."""
     assert check_name("  hot  dog ") == "hot  dog"
+
+
+def test_reserve_is_kept_where_there_is_room(tmp_path):
+    """It takes its place on the disk, leaves what must stay free and some more, and is given back once."""
+    path = tmp_path / "reserve"
+    reserve = Reserve(path, 100_000)
+    reserve.keep(149_999, 0)
+    reserve.keep(299_999, 200_000)
+    assert not path.exists()
+    assert not reserve.release()
+    reserve.keep(300_000, 200_000)
+    assert path.stat().st_blocks * 512 >= 100_000
+    assert Reserve(path, 100_000).release()
+    assert not path.exists()
+
+
+def test_a_reserve_that_can_not_be_made_leaves_nothing(tmp_path):
+    """It is for later: no error now, and no empty file that would be taken for it."""
+    path = tmp_path / "reserve"
+    reserve = Reserve(path, 1 << 62)
+    reserve.keep(1 << 63, 0)
+    assert not path.exists()
+    assert not reserve.release()

@@ -1,31 +1,43 @@
 """The TLS listener by itself: what comes in comes out, and it ends."""
 
 import contextlib
+import os
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from service.errors import SettingsError
-from service.http.tls import TlsListener, tls_context
+from service.http.tls import LOOK_SECONDS, Certificate, TlsListener, tls_context
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """A certificate and its key, made on the spot."""
+def make_files(tmp_path_factory):
+    """make_files(): paths of a new certificate and its key, made on the spot."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed: apt-get install openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    paths = str(folder / "own.pem"), str(folder / "own.key")
-    command = [openssl, "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-out", paths[0], "-keyout", paths[1]]
-    subprocess.run(command, check=True, capture_output=True)
-    return paths
+
+    def make():
+        folder = tmp_path_factory.mktemp("tls")
+        paths = str(folder / "own.pem"), str(folder / "own.key")
+        command = [openssl, "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=localhost"]
+        command += ["-addext", "subjectAltName=DNS:localhost", "-out", paths[0], "-keyout", paths[1]]
+        subprocess.run(command, check=True, capture_output=True)
+        return paths
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def files(make_files):
+    """A certificate and its key."""
+    return make_files()
 
 
 @pytest.fixture
@@ -48,7 +60,7 @@ def listener():
 @pytest.fixture
 def running(files, listener, given):
     """A TLS listener for two connections at a time."""
-    made = TlsListener(tls_context(*files), listener, lambda *pair: given.append(pair), 2)
+    made = TlsListener(Certificate(*files), listener, lambda *pair: given.append(pair), 2)
     made.start()
     yield made
     made.stop()
@@ -168,3 +180,52 @@ def test_unusable_files(files, tmp_path):
     for pair in (("/nonexistent.pem", key), (own, "/nonexistent.key"), (str(broken), key), (own, str(locked))):
         with pytest.raises(SettingsError, match="tls_cert"):
             tls_context(*pair)
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+def test_a_renewed_certificate_is_taken_over(make_files, listener, given, tmp_path, caplog):
+    """By handshakes a minute later, or at once when asked; a broken one is told of once, and the old one stays."""
+    pairs, clock, paths = [make_files(), make_files()], Clock(), [str(tmp_path / name) for name in ("cert", "key")]
+
+    def put(pair) -> None:
+        for source, link in zip(pair, paths):  # links, as Let's Encrypt's tool keeps them
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(link)
+            os.symlink(source, link)
+
+    def served() -> int:
+        """Which pair a handshake gets."""
+        found = ssl.get_server_certificate(listener.getsockname()).strip()
+        return [Path(own).read_text().strip() for own, _ in pairs].index(found)
+
+    put(pairs[0])
+    certificate = Certificate(*paths, now=clock)
+    running = TlsListener(certificate, listener, lambda *pair: given.append(pair), 8)
+    running.start()
+    with contextlib.ExitStack() as ending:
+        ending.callback(running.stop)
+        assert served() == 0
+        put(pairs[1])
+        assert served() == 0
+        clock.now += LOOK_SECONDS
+        assert served() == 1
+        put(pairs[0])
+        certificate.look_soon()
+        assert served() == 0
+        put((pairs[1][0], pairs[0][1]))
+        for _ in range(3):
+            certificate.look_soon()
+            assert served() == 0
+        assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 1
+        put(pairs[1])
+        certificate.look_soon()
+        assert served() == 1
