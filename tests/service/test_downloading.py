@@ -16,6 +16,7 @@ from service.downloading import Download, Expected, Patience
 from service.errors import FetchFailed, Unfetchable, WrongContent
 
 CONTENT = np.random.RandomState(0).bytes(300_000)
+SIZE = 300_000
 OTHER = np.random.RandomState(1).bytes(300_000)
 
 
@@ -54,7 +55,7 @@ def target(tmp_path):
     return tmp_path / "place" / "model.tflite"
 
 
-def download(server, target, size=len(CONTENT), attempts=3, content=CONTENT, most=1 << 20, show=None, timeout=20.0):
+def download(server, target, size=SIZE, attempts=3, content=CONTENT, most=1 << 20, show=None, timeout=20.0):
     """Run a download of this content; returns it."""
     digest = hashlib.sha256(content).digest()
     expected = Expected(size, most, lambda data: hashlib.sha256(data).digest() == digest, "sha256 0123")
