@@ -5,6 +5,7 @@ from typing import Iterable, NamedTuple
 import numpy as np
 
 from coral_learn import image
+from coral_learn.catalog import golden_picture
 from coral_learn.errors import TooFewExamples
 from coral_learn.extractor import Extractor
 
@@ -48,5 +49,17 @@ def sample_model(path, pictures: Iterable[np.ndarray]) -> EmbeddingSample:
     extractor = Extractor(path, "cpu")
     try:
         return sample_embeddings(extractor, pictures)
+    finally:
+        extractor.close()
+
+
+def embed_golden(path) -> np.ndarray:
+    """The embedding, (D,) float32, of the drawn golden picture by the extractor in a file, on the CPU.
+
+    Raises `ModelError` or `DeviceError`.
+    """
+    extractor = Extractor(path, "cpu")
+    try:
+        return extractor.embed(image.decode(golden_picture().read_bytes()))
     finally:
         extractor.close()

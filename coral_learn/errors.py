@@ -9,6 +9,7 @@ CoralLearnError
 |-- ModelError                          the model file can't be used
 |   |-- ModelFileMissing (FileNotFoundError, ValueError)
 |   |-- ModelFormatError (ValueError)
+|   |-- ModelUnknown (LookupError, ValueError)
 |   |-- ManifestError (ValueError)
 |   `-- GoldenCheckFailed (RuntimeError)
 |-- DeviceError (RuntimeError)          the run-time or the device can't be used
@@ -82,6 +83,10 @@ class ModelFileMissing(ModelError, FileNotFoundError, ValueError):
 
 class ModelFormatError(ModelError, ValueError):
     """Not a TensorFlow Lite model, or not one that turns an image into an embedding."""
+
+
+class ModelUnknown(ModelError, LookupError, ValueError):
+    """The catalogue has no model of this name."""
 
 
 class ManifestError(ModelError, ValueError):

@@ -13,9 +13,9 @@ from service import logs
 from service import settings as settings_table
 from service.addresses import masked
 from service.commands import add_commands
-from service.cutting import cut_model
 from service.errors import ServiceError, SettingsError
 from service.memory import bound_memory
+from service.model_files.command import add_models_command
 from service.preferences import with_choices
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
@@ -50,40 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("print-config", help="print the settings that serve would use")
     settings_table.add_flags(show)
     show.set_defaults(run=_print_config)
-    models = commands.add_parser("models", help="work on model files").add_subparsers(dest="action", metavar="ACTION")
-    models.required = True
-    cut = models.add_parser(
-        "cut",
-        help="make an extractor of an image classifier",
-        description="Make an extractor of an image classifier by cutting it before its last layer, whose classes "
-        "can be kept beside taught ones (serve --model NEW --keep-classes).",
-    )
-    cut.add_argument("model", type=Path, metavar="MODEL", help="a classifier, .tflite")
-    cut.add_argument("new", type=Path, metavar="NEW", help="the extractor to write, .tflite")
-    cut.add_argument("--labels", type=Path, help="names of the classes, one a line (default: those inside the model)")
-    cut.add_argument(
-        "--pictures",
-        type=Path,
-        metavar="FOLDER",
-        help="pictures of all sorts, best a hundred or more: for the mean embedding",
-    )
-    cut.add_argument("--replace", action="store_true", help="write over files that are there")
-    cut.set_defaults(run=_cut)
+    add_models_command(commands)
     add_commands(commands)
     return parser
-
-
-def _cut(parsed: argparse.Namespace) -> int:
-    made = cut_model(parsed.model, parsed.new, parsed.labels, parsed.pictures, parsed.replace)
-    print(f"{parsed.new} gives embeddings of {made.embedding_size} numbers; {made.classes} classes can be kept")
-    for path in made.files[1:]:
-        print(f"  beside it: {path.name}")
-    if made.pictures:
-        print(f"  its mean embedding is that of {made.pictures} pictures")
-    else:
-        print("  it has no mean embedding: many answers of kept classes are lost to the first taught ones.")
-        print("  --pictures FOLDER, with a hundred pictures of all sorts or more, makes one.")
-    return DONE
 
 
 def _serve(parsed: argparse.Namespace) -> int:

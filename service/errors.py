@@ -20,6 +20,10 @@ ServiceError
 |   |-- TooManyStreams
 |   `-- TooManyFailures
 |-- CameraError (RuntimeError)        a source can't be opened or stopped delivering
+|-- FetchFailed (RuntimeError)        a published model can't be downloaded
+|   |-- Unfetchable                     nothing answers, or it stops answering
+|   `-- WrongContent (ValueError)       what came is another file than the published one
+|-- CompileFailed (RuntimeError)      edgetpu_compiler is missing or failed
 |-- ClientError                       a request of ours to a daemon failed
 |   |-- ProblemError (RuntimeError)     the daemon refused it, and says why
 |   |-- Unreachable (ConnectionError)   no daemon answers there
@@ -174,6 +178,30 @@ class CameraError(ServiceError, RuntimeError):
     """A camera source can't be opened or stopped delivering."""
 
     code = "camera"
+
+
+class FetchFailed(ServiceError, RuntimeError):
+    """A published model can't be downloaded."""
+
+    code = "fetch_failed"
+
+
+class Unfetchable(FetchFailed):
+    """Nothing answers where the model is, or it stopped answering before the file was whole."""
+
+    code = "unfetchable"
+
+
+class WrongContent(FetchFailed, ValueError):
+    """What came is another file than the published one."""
+
+    code = "wrong_content"
+
+
+class CompileFailed(ServiceError, RuntimeError):
+    """edgetpu_compiler is missing, or failed on the model."""
+
+    code = "compile_failed"
 
 
 class PortUnusable(ServiceError, OSError):

@@ -26,7 +26,7 @@ MEGABYTE = 1024 * 1024
 PREFIX = "CORAL_LEARN_"
 SECTION = "coral-learn"
 # Variables that are for the commands, not for the daemon.
-OF_COMMANDS = ("CORAL_LEARN_URL", "CORAL_LEARN_TOKEN", "CORAL_LEARN_CA_FILE")
+OF_COMMANDS = ("CORAL_LEARN_URL", "CORAL_LEARN_TOKEN", "CORAL_LEARN_CA_FILE", "CORAL_LEARN_MIRROR")
 LIVE_HEADS = tuple(INCREMENTAL)
 # Where a value comes from.
 DEFAULT, FILE, ENVIRONMENT, COMMAND_LINE = "default", "the configuration file", "the environment", "the command line"

@@ -1,6 +1,7 @@
 """Reading, checking and editing .tflite files, without running them."""
 
 from coral_learn.tflite_file.append import Layer, append_layer
+from coral_learn.tflite_file.compiled import least_runtime
 from coral_learn.tflite_file.cut import LastLayer, cut, find_last_layer
 from coral_learn.tflite_file.imprinting_tail import ImprintingTail, find_imprinting_tail, replace_classes
 from coral_learn.tflite_file.metadata import add_labels, read_head, read_labels
@@ -18,6 +19,7 @@ __all__ = [
     "cut",
     "find_imprinting_tail",
     "find_last_layer",
+    "least_runtime",
     "read_head",
     "read_labels",
     "replace_classes",

@@ -91,10 +91,14 @@ class TfliteModel:
 
     def options(self, operator: Operator, table: str) -> Dict[str, Any]:
         """The options of an operator, read as this table of schema.py; {} when it has none."""
-        fields = self.flat.fields(self._operator_refs[operator.index])
+        fields = self.operator_fields(operator)
         if "builtin_options" not in fields:
             return {}
         return self.flat.fields(Ref(table, fields["builtin_options"].position))
+
+    def operator_fields(self, operator: Operator) -> Dict[str, Any]:
+        """The fields of an operator's table, see schema.py."""
+        return self.flat.fields(self._operator_refs[operator.index])
 
     def constant(self, tensor_index: int) -> Optional[np.ndarray]:
         """The stored numbers of a constant, in its shape; None when the tensor is computed.

@@ -15,7 +15,7 @@ import pytest
 import tiny_models
 from daemon_process import ROOT
 
-from service.cutting import cut_model
+from service.model_files.cutting import cut_model
 
 COLOURS = ("red", "green", "blue")
 

@@ -20,8 +20,8 @@ from coral_learn.runtime.cpu import CpuRuntime
 from coral_learn.tflite_file import add_labels
 from coral_learn.training import calibrate
 from service.__main__ import main
-from service.cutting import _different, cut_model
 from service.errors import SettingsError
+from service.model_files.cutting import _different, cut_model
 
 NAMES = ["cat", "dog", "hot dog", "café", "cat & dog"]
 WRITTEN = ["new.json", "new.npz", "new.tflite", "new_classes.txt"]

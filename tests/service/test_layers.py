@@ -9,7 +9,7 @@ FLOORS = (
     {"errors", "addresses", "region", "stderr"},
     {"settings", "children", "systemd", "memory", "client", "progress", "logs", "metrics", "process", "temperature"},
     {"store", "pictures", "extraction", "camera"},
-    {"learning", "demo", "cutting", "commands", "writing", "embedder", "preferences"},
+    {"learning", "demo", "model_files", "commands", "writing", "embedder", "preferences"},
     {"review"},
     {"live", "jobs", "reembedding", "calibrating", "mapping"},
     {"lessons"},

@@ -3,17 +3,16 @@
 import hashlib
 import io
 import json
-import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from coral_learn import image
-from coral_learn.embedding_sample import LEAST_PICTURES, EmbeddingSample, sample_model
-from coral_learn.errors import ImageError, ModelFormatError, TooFewExamples
+from coral_learn.embedding_sample import EmbeddingSample
+from coral_learn.errors import ModelFormatError
 from coral_learn.tflite_file import LastLayer, TfliteModel, cut, find_last_layer, read_labels
 from service.errors import SettingsError, StoreError
+from service.model_files.sampling import sample_folder
 from service.store.files import publish_file
 
 
@@ -69,7 +68,7 @@ def cut_model(
     model = TfliteModel.read(source)
     layer, extractor = find_last_layer(model), cut(model.data)
     names = _names(model, labels, len(layer.biases))
-    sample = None if pictures is None else _sample(extractor, pictures)
+    sample = None if pictures is None else sample_folder(extractor, pictures)
     try:
         for path in (files.manifest, files.golden):  # they belong to what is replaced
             if path.exists():
@@ -129,29 +128,6 @@ def _facts(
         facts["mean_embedding"] = f"{arrays}:mean_embedding"
         facts["golden"] = {"image": files.golden.name, "embedding": f"{arrays}:golden_embedding"}
     return facts
-
-
-def _sample(model: bytes, folder: Path) -> EmbeddingSample:
-    if not folder.is_dir():
-        raise SettingsError(
-            f"--pictures needs a folder with {LEAST_PICTURES} pictures of all sorts or more, got {folder}"
-        )
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "extractor.tflite"
-        path.write_bytes(model)
-        try:
-            return sample_model(path, _pictures(folder))
-        except TooFewExamples as error:
-            raise SettingsError(f"{folder}: {error}") from error
-
-
-def _pictures(folder: Path) -> Iterator[np.ndarray]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            try:
-                yield image.decode(path.read_bytes())
-            except (ImageError, OSError):
-                continue  # a folder of pictures has other files in it too
 
 
 def _names(model: TfliteModel, path: Optional[Path], count: int) -> List[str]:
