@@ -14,6 +14,7 @@ from service import settings as settings_table
 from service.addresses import masked
 from service.commands import add_commands
 from service.cutting import cut_model
+from service.doctor.command import add_command
 from service.errors import ServiceError, SettingsError
 from service.memory import bound_memory
 
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     cut.add_argument("--replace", action="store_true", help="write over files that are there")
     cut.set_defaults(run=_cut)
     add_commands(commands)
+    add_command(commands)
     return parser
 
 

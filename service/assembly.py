@@ -14,6 +14,7 @@ from service.camera import Camera
 from service.camera.sources import resolve_camera
 from service.capturing import Capturing
 from service.demo import draw_demo
+from service.doctor.practice import Practice
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
 from service.http.services import Services
@@ -103,6 +104,7 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
         reembedding=reembedding,
         metrics=metrics,
         temperature=temperature,
+        doctor=Practice(settings, extraction, answering),
     )
 
 

@@ -197,6 +197,10 @@ class Client:
             return error.problem.get("errors") or [{"field": "", "detail": error.detail}]
         return []
 
+    def doctor(self) -> Dict[str, Any]:
+        """What the daemon finds wrong with its machine: {"ok", "checks"}; takes up to 20 s and the manage token."""
+        return self._json("GET", "/v1/doctor", repeat=False)
+
     # -- classes ----------------------------------------------------------------------------
 
     def classes(self) -> List[ListedClass]:

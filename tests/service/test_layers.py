@@ -10,7 +10,7 @@ FLOORS = (
     {"settings", "children", "systemd", "memory", "client", "progress", "logs", "metrics", "process", "temperature"},
     {"store", "pictures", "extraction", "camera"},
     {"learning", "demo", "cutting", "commands", "writing"},
-    {"live", "jobs", "reembedding", "calibrating"},
+    {"live", "jobs", "reembedding", "calibrating", "doctor"},
     {"lessons"},
     {"capturing"},
     {"http", "readings"},
