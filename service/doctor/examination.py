@@ -48,7 +48,7 @@ class Case(NamedTuple):
     running: bool = False
     port_is_ours: bool = False
     delegate: Optional[str] = None
-    child: int = 0
+    child: Optional[int] = None
     busy: str = ""
 
 

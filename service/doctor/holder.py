@@ -1,6 +1,6 @@
 """Who holds the Edge TPU: one process at a time may."""
 
-from typing import List
+from typing import List, Optional
 
 from service.doctor.check import FAIL, OK, SKIP, Check
 from service.doctor.devices import Found
@@ -9,7 +9,7 @@ from service.doctor.machine import Holder, Machine
 _LOCKS = ("/run/lock/coral-learn-edgetpu*.lock", "/tmp/coral-learn-edgetpu*.lock")
 
 
-def check_holder(machine: Machine, found: Found, ours: int = 0) -> Check:
+def check_holder(machine: Machine, found: Found, ours: Optional[int] = None) -> Check:
     """Other processes that have it open. ours : the process id of a daemon of ours that may hold it"""
     if not found.nodes:
         return Check("held by", SKIP, "no Edge TPU with a device node")

@@ -5,6 +5,7 @@ A test gives a made-up tree as the root, and overrides the methods below `What t
 
 import ctypes
 import errno
+import importlib
 import os
 import platform
 import socket
@@ -98,6 +99,7 @@ class Machine:
 
     def package_folder(self, name: str) -> Optional[Path]:
         """Where Python would import a package from, without importing it; None when nowhere."""
+        importlib.invalidate_caches()  # a daemon outlives installations
         spec = machinery.PathFinder.find_spec(name, self.python_path)
         if spec is None:
             return None

@@ -71,7 +71,7 @@ class Practice:
             running=True,
             port_is_ours=True,
             delegate=self._delegate(),
-            child=self._extraction.pid or 0,
+            child=self._extraction.pid,
         )
 
     def _delegate(self):
