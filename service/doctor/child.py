@@ -51,12 +51,12 @@ def cameras(channel, arguments: Dict[str, Any]) -> None:
 
 
 def delegate(channel, arguments: Dict[str, Any]) -> None:
-    """Open the Edge TPU as the extractor would. arguments : device, "" for any"""
+    """Open the Edge TPU as the extractor would. arguments : device, "" for any; locks, if given, their folder"""
 
     def open_device(tell: Callable[[str], None]) -> Dict[str, Any]:
         tell("importing the run-time")
         library = find_library(EDGETPU_ORDER)
-        lock = DeviceLock(arguments["device"])
+        lock = DeviceLock(arguments["device"], arguments.get("locks"))
         try:
             tell(f"loading {LIBRARY} into {library}")
             ctypes.CDLL(LIBRARY)
