@@ -47,16 +47,18 @@ def attempt(target: str, arguments: Dict[str, Any], seconds: float) -> Outcome:
             stayed = not child.release()
         if stayed:
             ending += ", and can't be killed: a driver holds it"
-        lines: List[str] = [line.strip() for line in output.read().splitlines() if line.strip()]
+        lines: List[str] = [
+            line.strip() for line in output.read().decode("utf-8", "replace").splitlines() if line.strip()
+        ]
         return Outcome(result, stage, ending, "; ".join(lines[-_LAST_LINES:]))
 
 
-def _output() -> IO[str]:
+def _output() -> IO[bytes]:
     """A file for what the process prints; on a full disk it goes nowhere."""
     try:
-        return tempfile.NamedTemporaryFile("r", prefix="coral-learn-doctor-", errors="replace")
+        return tempfile.NamedTemporaryFile("rb", prefix="coral-learn-doctor-")
     except OSError:
-        return open(os.devnull)
+        return open(os.devnull, "rb")
 
 
 def _follow(child: Child, seconds: float) -> tuple:
