@@ -13,6 +13,7 @@ from service import logs
 from service import settings as settings_table
 from service.addresses import masked
 from service.commands import add_commands
+from service.doctor.command import add_command
 from service.errors import ServiceError, SettingsError
 from service.memory import bound_memory
 from service.model_files.command import add_models_command
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(run=_print_config)
     add_models_command(commands)
     add_commands(commands)
+    add_command(commands)
     return parser
 
 

@@ -14,6 +14,7 @@ from service.camera import Camera, CameraOptions
 from service.camera.sources import resolve_camera
 from service.capturing import Capturing
 from service.demo import draw_demo
+from service.doctor.practice import Practice
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
 from service.http.crowd import Crowd
@@ -129,6 +130,7 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
         metrics=metrics,
         review=review,
         temperature=temperature,
+        doctor=Practice(settings, extraction, answering),
     )
 
 

@@ -58,3 +58,7 @@ class Client(Classes, Examples, Answering, Jobs, Models, Dataset):
                 raise
             return error.problem.get("errors") or [{"field": "", "detail": error.detail}]
         return []
+
+    def doctor(self) -> Dict[str, Any]:
+        """What the daemon finds wrong with its machine: {"ok", "checks"}; takes up to 20 s and the manage token."""
+        return self._transport.json("GET", "/v1/doctor", repeat=False)

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from service import settings as settings_table
 from service.client import Client
@@ -20,7 +20,16 @@ _SCOPES = ("manage", "classify")  # the strongest first
 def common_flags() -> argparse.ArgumentParser:
     """What every command takes: which daemon, and whether to print JSON."""
     common = argparse.ArgumentParser(add_help=False)
-    group = common.add_argument_group("which daemon")
+    group = add_place_flags(common)
+    group.add_argument("--data-dir", metavar="FOLDER", help="the daemon's data folder, for its tokens.json")
+    group.add_argument("--config", metavar="FILE", help="the daemon's configuration file")
+    common.add_argument("--json", action="store_true", help="print JSON")
+    return common
+
+
+def add_place_flags(parser: argparse.ArgumentParser) -> Any:
+    """Add --url, --token and --ca-file; returns their group."""
+    group = parser.add_argument_group("which daemon")
     group.add_argument(
         "--url",
         help="where it answers (default: CORAL_LEARN_URL, else this machine at the port of the configuration)",
@@ -35,10 +44,7 @@ def common_flags() -> argparse.ArgumentParser:
         metavar="FILE",
         help="certificates to trust, PEM, for https (default: CORAL_LEARN_CA_FILE, else tls-cert of the configuration)",
     )
-    group.add_argument("--data-dir", metavar="FOLDER", help="the daemon's data folder, for its tokens.json")
-    group.add_argument("--config", metavar="FILE", help="the daemon's configuration file")
-    common.add_argument("--json", action="store_true", help="print JSON")
-    return common
+    return group
 
 
 def run(command: Callable, parsed: argparse.Namespace, endless: bool) -> int:
@@ -75,20 +81,30 @@ def connect(parsed: argparse.Namespace, environ) -> Client:
     given = zip((parsed.url, parsed.token, parsed.ca_file), settings_table.OF_COMMANDS)
     url, token, ca_file = (flag or environ.get(variable) for flag, variable in given)
     if url is None or token is None:
-        flags = {"data_dir": parsed.data_dir}
-        settings = settings_table.load(flags, environ, parsed.config)
+        settings = _settings(parsed, environ)
         configured = url is None
         if configured:
             url = _address(settings)
             if ca_file is None and os.access(settings.tls_cert, os.R_OK):
                 ca_file = settings.tls_cert  # one that signs itself is known by itself only
         # The tokens of this machine's daemon are for it alone, not for wherever --url points to.
-        if token is None and (configured or parsed.data_dir or _is_local(url)):
+        if token is None and (configured or parsed.data_dir or is_local(url)):
             token = _stored_token(Path(settings.data_dir))
     try:
         return Client(url, token, ca_file=ca_file)
     except AddressError as error:
         raise SettingsError(str(error)) from error
+
+
+def place_of(parsed: argparse.Namespace, environ) -> str:
+    """The address `connect` goes to."""
+    return parsed.url or environ.get(settings_table.OF_COMMANDS[0]) or _address(_settings(parsed, environ))
+
+
+def _settings(parsed: argparse.Namespace, environ) -> settings_table.Settings:
+    """Those that say where the daemon is; only the doctor has flags for all of them."""
+    flags = {name: getattr(parsed, name, None) for name in ("data_dir", "host", "port", "tls_cert", "tls_key")}
+    return settings_table.load(flags, environ, parsed.config)
 
 
 def _address(settings: settings_table.Settings) -> str:
@@ -97,7 +113,8 @@ def _address(settings: settings_table.Settings) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def _is_local(url: str) -> bool:
+def is_local(url: str) -> bool:
+    """Whether an address is one of this machine alone."""
     rest = url.partition("://")[2]
     return any(rest == host or rest.startswith((host + ":", host + "/")) for host in _LOCAL)
 

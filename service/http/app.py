@@ -11,6 +11,7 @@ from service.http import (
     classes,
     classify,
     docs,
+    doctor,
     examples,
     extractor,
     health,
@@ -51,7 +52,7 @@ def create_app(services: Services) -> Flask:
     access.register(app, services.access)
     app.before_request(_check_length)
     idempotency.register(app, services.store)
-    subjects = health, session, classes, examples, mapping, journal, classify, training, models, extractor
+    subjects = health, session, classes, examples, mapping, journal, classify, training, models, extractor, doctor
     for subject in (*subjects, archive, stream, camera, review, settings, page, metrics, inference, openapi, docs):
         app.register_blueprint(subject.blueprint)
     room.register(app, services.store)

@@ -7,6 +7,7 @@ from coral_learn.image import MEDIA_TYPES
 from coral_learn.training import INCREMENTAL
 from coral_learn.training.options import CHOICES, RANGES, SoftmaxOptions
 from service.camera.supervisor import LOST, NONE, ONLINE, STARTING
+from service.doctor.check import STATES
 from service.extraction import supervisor as extraction
 from service.http.description import Media, Parameter, Schema
 from service.http.reading import MAX_SIZE
@@ -280,6 +281,18 @@ COMPONENTS: Dict[str, Schema] = {
             height=or_null(COUNT),
             fps=or_null({"type": "number", "description": "frames a second of the source, as seen"}),
             broken=dict(COUNT, description="pictures that were damaged"),
+        ),
+    ),
+    "Diagnosis": record(
+        ok=dict(YES_OR_NO, description="whether no check failed"),
+        checks=list_of(
+            record(
+                name=TEXT,
+                state={"type": "string", "enum": list(STATES)},
+                found=text("what is there"),
+                meaning=text("what that means"),
+                remedy=text("what to do about it; empty where there is nothing to do"),
+            )
         ),
     ),
     "ProtocolError": record(error=TEXT, code=text("a stable word for programs; the protocol itself has none")),

@@ -6,6 +6,7 @@ from flask import current_app
 
 from service.calibrating import Calibrating
 from service.capturing import Capturing
+from service.doctor.practice import Practice
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
 from service.http.crowd import Crowd
@@ -50,6 +51,7 @@ class Services(NamedTuple):
     metrics: Metrics
     review: ReviewRing
     temperature: Temperature
+    doctor: Practice
 
 
 def services() -> Services:

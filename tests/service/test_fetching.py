@@ -25,9 +25,10 @@ from coral_learn.catalog import (
 )
 from coral_learn.errors import ModelUnknown
 from coral_learn.manifest import Manifest
-from service import fetching, models_command
 from service.__main__ import main
 from service.errors import FetchFailed, SettingsError, Unfetchable, WrongContent
+from service.model_files import command as models_command
+from service.model_files import fetching
 from service.model_files.downloading import Patience
 from service.model_files.fetching import Origin, fetch_model, file_url
 

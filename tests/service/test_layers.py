@@ -11,7 +11,7 @@ FLOORS = (
     {"store", "pictures", "extraction", "camera"},
     {"learning", "demo", "model_files", "commands", "writing", "embedder", "preferences"},
     {"review"},
-    {"live", "jobs", "reembedding", "calibrating", "mapping"},
+    {"live", "jobs", "reembedding", "calibrating", "mapping", "doctor"},
     {"lessons"},
     {"capturing"},
     {"http", "readings"},

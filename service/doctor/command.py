@@ -1,0 +1,101 @@
+"""The command: coral-learn doctor."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+from service import settings as settings_table
+from service.commands.connecting import add_place_flags, connect, is_local, place_of
+from service.doctor.check import report
+from service.doctor.examination import Case, examine
+from service.doctor.extractor import Tried, try_alone
+from service.doctor.machine import Machine
+from service.doctor.text import is_colourful, line, summary
+from service.errors import ClientError, ProblemError
+from service.settings import Settings
+
+DONE, FAILED = 0, 1
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers of the command line."""
+    parser = commands.add_parser(
+        "doctor",
+        help="say what is wrong with this machine, the Edge TPU and the daemon, and what to do about it",
+        description="Check this machine for a daemon with these settings, a line a check. Where that daemon runs, "
+        "it examines itself: as its own user, with its own Python. Exit code 1 when a check failed.",
+    )
+    settings_table.add_flags(parser)
+    add_place_flags(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    try:
+        return run(parsed, Machine())
+    except BrokenPipeError:
+        # Who read our output has gone. Python would complain at its end about what it can't write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def run(parsed: argparse.Namespace, machine: Machine) -> int:
+    """Examine and print; returns the exit code."""
+    sys.stdout.reconfigure(errors="backslashreplace")
+    flags = {name: getattr(parsed, name) for name in Settings.__dataclass_fields__}
+    settings = settings_table.load(flags, os.environ, parsed.config)
+    url, refused = place_of(parsed, os.environ), ""
+    try:
+        with connect(parsed, os.environ) as client:
+            url = client.url
+            return _print_all(client.doctor(), parsed.json, f"The daemon at {url} examined itself:")
+    except ProblemError as error:
+        refused = f"a daemon answers at {url}, but does not examine itself ({error})"
+        if not is_local(url):
+            return _complain(refused)
+    except ClientError as error:  # none there: that may be what the doctor was called for
+        if not is_local(url):
+            return _complain(str(error))
+    return _examine_here(machine, settings, refused, parsed.json)
+
+
+def _examine_here(machine: Machine, settings: Settings, refused: str, as_json: bool) -> int:
+    holder = machine.lock_holder(str(Path(settings.data_dir).expanduser() / "lock"))
+    busy = f"the running daemon holds it ({holder})" if holder else ""
+    if refused:
+        print(f"coral-learn: {refused}; what it alone can know is left out", file=sys.stderr)
+        busy = busy or "the running daemon holds it"
+    threads = settings.threads or min(4, os.cpu_count() or 1)
+
+    def try_extractor() -> Tried:
+        return Tried(skipped=busy) if busy else try_alone(machine, settings.model, settings.device, threads)
+
+    case = Case(settings, try_extractor, running=bool(busy), port_is_ours=bool(refused), busy=busy)
+    done: List = []
+    for check in examine(machine, case):
+        done.append(check)
+        if not as_json:
+            print(line(check._asdict(), is_colourful(sys.stdout)), flush=True)
+    return _end(report(done), as_json)
+
+
+def _print_all(made: Dict[str, Any], as_json: bool, heading: str) -> int:
+    if not as_json:
+        print(heading)
+        for check in made["checks"]:
+            print(line(check, is_colourful(sys.stdout)))
+    return _end(made, as_json)
+
+
+def _end(made: Dict[str, Any], as_json: bool) -> int:
+    print(json.dumps(made, ensure_ascii=False) if as_json else summary(made), flush=True)
+    return DONE if made["ok"] else FAILED
+
+
+def _complain(text: str) -> int:
+    print(f"coral-learn: {text}", file=sys.stderr)
+    return FAILED
