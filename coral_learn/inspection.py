@@ -8,7 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from coral_learn.catalog import find_file, git_blob_id
 from coral_learn.errors import ManifestError, ModelFormatError
 from coral_learn.manifest import Manifest
-from coral_learn.runtime.tflite import COMPILED_SUFFIX, is_compiled
+from coral_learn.runtime.tflite import is_compiled
 from coral_learn.tflite_file import (
     TfliteModel,
     find_imprinting_tail,
@@ -17,6 +17,7 @@ from coral_learn.tflite_file import (
     read_labels,
 )
 from coral_learn.tflite_file.tensor import Tensor
+from coral_learn.twins import compiled_twin, plain_twin
 
 _INPUT_TYPES = ("uint8", "int8", "float32")
 _SMALL = ("uint8", "int8")
@@ -192,10 +193,9 @@ def _manifest(path: Path) -> Optional[Dict[str, Any]]:
 
 
 def _manifest_places(path: Path) -> List[Path]:
-    return [path.with_name(stem + ".json") for stem in (path.stem, path.stem.replace(COMPILED_SUFFIX, ""))]
+    return [model.with_suffix(".json") for model in (path, plain_twin(path))]
 
 
 def _twin(path: Path, compiled: bool) -> Optional[str]:
-    stem = path.stem.replace(COMPILED_SUFFIX, "") if compiled else path.stem + COMPILED_SUFFIX
-    twin = path.with_name(stem + path.suffix)
+    twin = plain_twin(path) if compiled else compiled_twin(path)
     return str(twin) if twin != path and twin.exists() else None
