@@ -9,6 +9,7 @@ from coral_learn.catalog import bundled_model
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import ImageLimits
 from coral_learn.manifest import Manifest
+from coral_learn.runtime.choose import sysfs_of
 from service.calibrating import Calibrating
 from service.camera import Camera
 from service.camera.sources import resolve_camera
@@ -57,11 +58,14 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
     answering = Answering(settings.head)
     versions = Versions(store, answering, settings.head, settings.keep_classes)
     teaching = Teaching(store, answering, versions)
+    temperature = Temperature(sysfs_of(settings.device), settings.slow_down_at)
     extraction = ExtractorSupervisor(
         chosen_model(store, settings.model),
         settings.device,
         settings.threads or min(4, os.cpu_count() or 1),
         settings.extractor_timeout,
+        settings.on_device_loss,
+        temperature.dead_link,
     )
     limits = picture_limits(settings)
     pictures = PictureReader(limits, max(2, os.cpu_count() or 2), metrics)
@@ -82,7 +86,6 @@ def assemble(settings: Settings, store: Store, tokens: Dict[str, str]) -> Servic
     jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers)
     calibrating = Calibrating(store, answering, versions, *rates)
     lessons = Lessons(store, extraction, pictures, answering, teaching, calibrating)
-    temperature = Temperature()
     metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature))
     return Services(
         settings=settings,

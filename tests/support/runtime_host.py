@@ -25,11 +25,14 @@ _PYCORAL = """
 import os
 from coral_learn.runtime.tflite import EDGETPU_ORDER, find_library
 
+def is_plugged_in():
+    return not os.path.exists(os.environ.get("FAKE_PYCORAL_UNPLUGGED", "/none"))
+
 def list_edge_tpus():
-    return [{"type": "usb", "path": "/sys/bus/usb/devices/2-2"}, {"type": "pci", "path": "/dev/apex_0"}]
+    return [{"type": "usb", "path": "/sys/bus/usb/devices/2-2"}] if is_plugged_in() else []
 
 def make_interpreter(model_path_or_content, device=None, delegate=None):
-    if device not in (None, "", ":0", "usb", "usb:0"):
+    if device not in (None, "", ":0", "usb", "usb:0") or not is_plugged_in():
         raise ValueError("Failed to load delegate from libedgetpu.so.1\\n")
     return find_library(EDGETPU_ORDER).module.Interpreter(model_content=model_path_or_content)
 """
@@ -53,6 +56,17 @@ def build_libedgetpu(folder: Path) -> Path:
     return folder
 
 
+def write_pycoral(folder: Path) -> Path:
+    """A folder with our `pycoral.utils.edgetpu`, for PYTHONPATH.
+
+    FAKE_PYCORAL_UNPLUGGED in the environment names a file: while it is there, there is no Edge TPU.
+    """
+    (folder / "pycoral" / "utils").mkdir(parents=True, exist_ok=True)
+    for name, code in (("__init__.py", ""), ("utils/__init__.py", ""), ("utils/edgetpu.py", _PYCORAL)):
+        (folder / "pycoral" / name).write_text(code)
+    return folder
+
+
 @contextmanager
 def alone_with_edge_tpus():
     """Wait until no other test on this machine holds the Edge TPUs' lock: it is one for all users and runs."""
@@ -70,10 +84,7 @@ class RuntimeHost:
         if sort == LOAD_DELEGATE:
             env["LD_LIBRARY_PATH"] = str(folder if (folder / "libedgetpu.so.1").exists() else build_libedgetpu(folder))
         if sort == PYCORAL:
-            (folder / "pycoral" / "utils").mkdir(parents=True, exist_ok=True)
-            for name, code in (("__init__.py", ""), ("utils/__init__.py", ""), ("utils/edgetpu.py", _PYCORAL)):
-                (folder / "pycoral" / name).write_text(code)
-            paths.append(str(folder))
+            paths.append(str(write_pycoral(folder)))
         env["PYTHONPATH"] = os.pathsep.join(paths)
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "runtime_host.py"), sort],
