@@ -8,6 +8,7 @@ An Edge TPU that is lost is waited for, or the CPU stands in for it (`service.ex
 a device chosen automatically is not silently another one the next time.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -118,8 +119,12 @@ class ExtractorSupervisor:
         self._thread.join(10.0)
 
     def beside(self, model: str) -> "ExtractorSupervisor":
-        """Another supervisor like this one, for another model; not started."""
-        device = "cpu" if self.stands_in else self._arguments["device"]
+        """Another supervisor like this one, for another model; not started. On the CPU where that stands in."""
+        device = self._arguments["device"]
+        if self.stands_in:
+            device = "cpu"
+            with contextlib.suppress(NoStandIn):  # it then says itself that it has no Edge TPU
+                model = str(twins_of(model).plain)
         return ExtractorSupervisor(model, device, self._arguments["threads"], self._timeout)
 
     def exchange(self, model: str) -> None:
@@ -190,6 +195,8 @@ class ExtractorSupervisor:
 
     def _step(self) -> None:
         """One pass: have a process, take the next request, answer it."""
+        if self._taken is not self._arguments:
+            self._let_go()  # exchanged, perhaps while another process took over
         self._look_for_device()
         child = self._child
         if child is None:
@@ -317,7 +324,7 @@ class ExtractorSupervisor:
     def _look_for_device(self) -> None:
         """One pass: is the Edge TPU dead that answers, or back that was lost? Never waits."""
         if self._stand_in is not None:
-            back = self._stand_in.back()
+            back = self._stand_in.back() if self._taken is self._arguments else None
             if back is not None:
                 self._return_to(*back)
         elif self._child is not None and time.monotonic() >= self._looked + _LOOK_EVERY:

@@ -1,6 +1,9 @@
 """A daemon whose Edge TPU breaks in all its ways: what answers, what is said, and that it comes back."""
 
+import hashlib
+import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -22,6 +25,20 @@ def bus(tmp_path, monkeypatch):
 def twins(tiny_twins):
     """The compiled model of two that are one extractor."""
     return str(tiny_twins)
+
+
+@pytest.fixture
+def other_twins(tiny_twins, data, tmp_path):
+    """The folder of another extractor's two files, of the same names, and its manifest."""
+    folder = tmp_path / "other"
+    shutil.copytree(str(tiny_twins.parent), str(folder))
+    content = (data / "tiny_int8.tflite").read_bytes()
+    (folder / "tiny.tflite").write_bytes(content)
+    (folder / "tiny_edgetpu.tflite").write_bytes(content + b"edgetpu-custom-op")
+    facts = json.loads((folder / "tiny.json").read_text())
+    facts.update(name="other", sha256=hashlib.sha256(content).hexdigest())
+    (folder / "tiny.json").write_text(json.dumps(facts))
+    return folder
 
 
 @pytest.fixture
@@ -117,6 +134,29 @@ def test_cpu_stands_in_from_the_start(start_daemon, twins, picture, bus):
     assert (status(daemon)["device"], status(daemon)["degraded"]) == ("cpu", True)
     bus.marker.unlink()
     daemon.wait_for(lambda: status(daemon)["device"] == "edgetpu", 60, "the Edge TPU")
+    assert daemon.classify(picture(1), "image/png").json["class"] == "red"
+
+
+@pytest.mark.parametrize("name", ["tiny.tflite", "tiny_edgetpu.tflite"])
+def test_exchange_while_the_cpu_stands_in(start_daemon, bus, twins, other_twins, picture, name):
+    """Another extractor is taken over by the CPU as well, and then by the Edge TPU when that is back."""
+    bus.unplug()
+    daemon = start_daemon("--model", twins, "--device", "fake", "--on-device-loss", "cpu")
+    assert daemon.teach("red", picture(), "image/png").status == 201
+    reply = daemon.post_json("/v1/extractor", {"model": str(other_twins / name)})
+    assert reply.status == 202, reply.body
+
+    def job():
+        found = daemon.get(reply.headers["Location"]).json
+        return found if found["state"] not in ("queued", "running") else None
+
+    ended = daemon.wait_for(job, 60, "the exchange")
+    assert ended["state"] == "succeeded", ended
+    found = status(daemon)
+    assert (found["device"], found["extractor"]["name"], found["extractor"]["to_embed"]) == ("cpu", "other", 0)
+    bus.marker.unlink()
+    daemon.wait_for(lambda: status(daemon)["device"] == "edgetpu", 60, "the Edge TPU")
+    assert status(daemon)["extractor"]["digest"] == found["extractor"]["digest"]
     assert daemon.classify(picture(1), "image/png").json["class"] == "red"
 
 
