@@ -17,7 +17,7 @@ from coral_learn.tflite_file import (
     read_labels,
 )
 from coral_learn.tflite_file.tensor import Tensor
-from coral_learn.twins import compiled_twin, plain_twin
+from coral_learn.twins import compiled_twin, plain_name, plain_twin
 
 _INPUT_TYPES = ("uint8", "int8", "float32")
 _SMALL = ("uint8", "int8")
@@ -193,9 +193,9 @@ def _manifest(path: Path) -> Optional[Dict[str, Any]]:
 
 
 def _manifest_places(path: Path) -> List[Path]:
-    return [model.with_suffix(".json") for model in (path, plain_twin(path))]
+    return [path.with_name(name).with_suffix(".json") for name in (path.name, plain_name(path))]
 
 
 def _twin(path: Path, compiled: bool) -> Optional[str]:
     twin = plain_twin(path) if compiled else compiled_twin(path)
-    return str(twin) if twin != path and twin.exists() else None
+    return None if twin is None else str(twin)

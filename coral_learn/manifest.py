@@ -14,7 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import numpy as np
 
 from coral_learn.errors import ManifestError
-from coral_learn.twins import plain_twin
+from coral_learn.twins import plain_name
 
 _MIN_COSINE = 0.99
 _FIELDS = {"name": str, "source": str, "licence": str, "sha256": str, "embedding_size": int}
@@ -43,7 +43,8 @@ class Manifest:
     """The facts of one extractor file.
 
     name, source, licence : str
-    digest : sha256 of the .tflite file, hexadecimal; embeddings belong to it
+    digest : sha256 of the .tflite file, hexadecimal; embeddings belong to it. For a compiled file that of the
+        plain one, where the golden picture of their manifest shows that they give the same embeddings
     mean_embedding : (D,) float32, or None
     """
 
@@ -63,8 +64,8 @@ class Manifest:
         """
         path = Path(str(model_path))
         digest = file_digest(path)
-        for model in (path, plain_twin(path)):
-            source = model.with_name(model.stem + ".json")
+        for name in (path.name, plain_name(path)):
+            source = path.with_name(name).with_suffix(".json")
             if source.exists():
                 return cls._read(source, path, digest)
         return cls(path.parent, {"name": path.stem, "sha256": digest})
@@ -83,7 +84,10 @@ class Manifest:
                 f"{model} has the sha256 {digest}, its manifest says {facts['sha256']}: "
                 "the file was changed or belongs to another manifest"
             )
-        return cls(source.parent, dict(facts, sha256=digest))
+        # A compiled file and the plain one compute the same but for rounding, and share the output's scale, so
+        # what was taught with one may be answered with the other. That they belong together is not believed by
+        # their names: each of them has to agree with the one golden picture before it is used.
+        return cls(source.parent, facts if "golden" in facts else dict(facts, sha256=digest))
 
     @property
     def mean_embedding(self) -> Optional[np.ndarray]:

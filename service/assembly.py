@@ -9,6 +9,7 @@ from coral_learn.catalog import bundled_model
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import ImageLimits
 from coral_learn.manifest import Manifest
+from coral_learn.runtime.choose import sysfs_of
 from service.calibrating import Calibrating
 from service.camera import Camera, CameraOptions
 from service.camera.sources import resolve_camera
@@ -66,11 +67,14 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     answering = Answering(settings.head)
     versions = Versions(store, answering, settings.head, settings.keep_classes)
     teaching = Teaching(store, answering, versions)
+    temperature = Temperature(sysfs_of(settings.device), settings.slow_down_at)
     extraction = ExtractorSupervisor(
         chosen_model(store, settings.model),
         settings.device,
         settings.threads or min(4, os.cpu_count() or 1),
         settings.extractor_timeout,
+        settings.on_device_loss,
+        temperature.dead_link,
     )
     limits = picture_limits(settings)
     pictures = PictureReader(limits, max(2, os.cpu_count() or 2), metrics)
@@ -85,7 +89,7 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     places = Places(settings.max_picture_streams, "watch the picture")
     budget = int(settings.review_mb * MEGABYTE)
     review = ReviewRing(store.folder / REVIEW_FOLDER, answering, store.must_have_room, budget)
-    watching = watchers, places, metrics, _decision_rule(settings), review
+    watching = watchers, places, metrics, _decision_rule(settings), review, temperature
     camera = Camera(camera_options(settings, store))
     live = LiveLoop(camera, extraction, answering, *watching)
 
@@ -105,7 +109,6 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers, memory)
     calibrating = Calibrating(store, answering, versions, *rates)
     lessons = Lessons(store, extraction, pictures, answering, teaching, calibrating)
-    temperature = Temperature()
     metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature, review))
     return Services(
         settings=settings,

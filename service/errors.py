@@ -4,6 +4,7 @@ ServiceError
 |-- SettingsError (ValueError)        a flag, variable or configuration line is wrong
 |-- DataFolderInUse (RuntimeError)    another daemon works on this data folder
 |-- ChildError (RuntimeError)         a child process can't be started or talked to
+|-- NoStandIn (RuntimeError)          the CPU can't stand in for a lost Edge TPU
 |-- StoreError (RuntimeError)         the store failed below us (full disk, damaged file)
 |   `-- StoreFull
 |-- Refused (ValueError)              the request can't be carried out as it stands
@@ -63,6 +64,12 @@ class ChildError(ServiceError, RuntimeError):
     """A child process can't be started or talked to."""
 
     code = "child"
+
+
+class NoStandIn(ServiceError, RuntimeError):
+    """The CPU can't stand in for a lost Edge TPU."""
+
+    code = "no_stand_in"
 
 
 class StoreError(ServiceError, RuntimeError):

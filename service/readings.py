@@ -67,11 +67,18 @@ class Readings:
         for sensor, found in self._temperature.read().items():
             degrees.add_metric([sensor], found)
         yield degrees
+        yield _gauge("slowed_down", "Whether the camera rests because it is too warm.", bool(self._temperature.slowed))
 
     def _of_extractor(self) -> Iterator[Metric]:
         health, info = self._extraction.health, self._answering.extractor
         yield _gauge("extractor_up", "Whether the extractor is ready.", health.state == READY)
         yield _counter("extractor_starts", "Processes of the extractor started.", health.starts)
+        yield _counter("extractor_losses", "Processes of the extractor that were lost.", self._extraction.losses)
+        if self._extraction.recovery is not None:
+            seconds = self._extraction.recovery
+            yield _gauge("extractor_recovery_seconds", "How long the last loss took until the next was ready.", seconds)
+        standing = self._extraction.stands_in
+        yield _gauge("extractor_stand_in", "Whether the CPU stands in for a lost Edge TPU.", standing)
         yield _gauge("extractor_waiting", "Pictures that wait for the extractor.", self._extraction.waiting)
         if info is not None:
             degraded = str(info.degraded).lower()

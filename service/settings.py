@@ -61,6 +61,14 @@ class Settings:
     demo: bool = _setting(False, "show drawn pictures when no camera is connected")
     model: str = _setting("", "extractor, a .tflite file (default: the bundled EfficientNet-Lite0)")
     device: str = _setting("auto", f"where the extractor runs: {DEVICES}")
+    on_device_loss: str = _setting(
+        "wait",
+        "what to do when the Edge TPU is lost: wait for it, or cpu, which stands in until it is back and says so",
+        choices=("wait", "cpu"),
+    )
+    slow_down_at: float = _setting(
+        85.0, "degrees Celsius from which on the camera's frames are answered more slowly, 0 for never", 0, 120
+    )
     threads: int = _setting(0, "threads of the extractor on a CPU, 0 for one a core, at most 4", 0, 64)
     head: str = _setting("imprinting", f"the live model's head: {', '.join(LIVE_HEADS)}", choices=LIVE_HEADS)
     keep_classes: bool = _setting(

@@ -1,5 +1,6 @@
 """What the tests share: where the data are, and pictures made on the spot."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+
+from coral_learn import Extractor
 
 TESTS = Path(__file__).resolve().parent
 COLOURS = {
@@ -88,6 +91,22 @@ def data():
 def tiny_model(data):
     """A real extractor of 8 kB: 32 x 32 pixels in, 64 values out; its compiled twin lies beside it."""
     return data / "tiny.tflite"
+
+
+@pytest.fixture
+def tiny_twins(tiny_model, tmp_path, make_picture, encode):
+    """A copy of the compiled tiny model, one extractor with the plain one beside it by a golden picture."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("tiny.tflite", "tiny_edgetpu.tflite"):
+        shutil.copy(str(tiny_model.with_name(name)), str(folder / name))
+    picture = make_picture("yellow")
+    (folder / "golden.png").write_bytes(encode(picture, "PNG"))
+    np.savez(str(folder / "tiny.npz"), golden=Extractor(tiny_model, "cpu").embed(picture))
+    facts = json.loads(tiny_model.with_suffix(".json").read_text())
+    facts["golden"] = {"image": "golden.png", "embedding": "tiny.npz:golden"}
+    (folder / "tiny.json").write_text(json.dumps(facts))
+    return folder / "tiny_edgetpu.tflite"
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,17 @@
 """Which run-time for which model, and why."""
 
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 from coral_learn.errors import CompiledModelNeedsEdgeTpu, DeviceError
 from coral_learn.runtime import edgetpu, fake
 from coral_learn.runtime.base import Runtime
 from coral_learn.runtime.cpu import CpuRuntime
-from coral_learn.runtime.edgetpu import EdgeTpuRuntime, find_edge_tpus
+from coral_learn.runtime.edgetpu import EdgeTpuRuntime, find_edge_tpus, list_edge_tpus
 from coral_learn.runtime.fake import FakeEdgeTpuRuntime
+from coral_learn.runtime.fake_bus import FakeBus
 from coral_learn.runtime.tflite import is_compiled, read_model
-from coral_learn.twins import compiled_twin
+from coral_learn.twins import compiled_name, compiled_twin
 
 DEVICES = "auto, cpu, edgetpu, usb, usb:N, pci, pci:N, :N"
 
@@ -35,6 +36,16 @@ def check_device(device: str) -> str:
     return device
 
 
+def sysfs_of(device: str) -> Path:
+    """Where the kernel, or the fake device in its place, shows this device."""
+    return FakeBus().sysfs if device.startswith("fake") else Path("/sys")
+
+
+def seen_edge_tpus(device: str) -> List[str]:
+    """What the kernel shows of such a device now; loads nothing."""
+    return FakeBus().seen() if device.startswith("fake") else find_edge_tpus()
+
+
 def choose_runtime(model_path, device: str = "auto", threads: Optional[int] = None) -> Choice:
     """Load a model on the device asked for.
 
@@ -50,7 +61,7 @@ def choose_runtime(model_path, device: str = "auto", threads: Optional[int] = No
     reason = f"the device {device} was asked for"
     if device == "cpu":
         return Choice(CpuRuntime(path, threads), path, reason)
-    target = path if compiled else _compiled_twin(path) or path
+    target = path if compiled else compiled_twin(path) or path
     if device.startswith("fake"):
         return Choice(FakeEdgeTpuRuntime(target, device), target, reason)
     return Choice(EdgeTpuRuntime(target, "" if device == "edgetpu" else device), target, reason)
@@ -59,11 +70,11 @@ def choose_runtime(model_path, device: str = "auto", threads: Optional[int] = No
 def _choose_automatically(path: Path, compiled: bool, threads: Optional[int]) -> Choice:
     if compiled:
         return Choice(_only_on_edgetpu(path), path, "the model is compiled for the Edge TPU")
-    seen, twin = find_edge_tpus(), _compiled_twin(path)
+    seen, twin = list_edge_tpus(), compiled_twin(path)
     if not seen:
         return Choice(CpuRuntime(path, threads), path, "no Edge TPU is connected")
     if twin is None:
-        reason = f"an Edge TPU is connected, but no compiled file {compiled_twin(path).name} lies beside the model"
+        reason = f"an Edge TPU is connected, but no compiled file {compiled_name(path)} lies beside the model"
         return Choice(CpuRuntime(path, threads), path, reason, degraded=True)
     try:
         return Choice(EdgeTpuRuntime(twin), twin, f"an Edge TPU is connected ({seen[0]})")
@@ -79,8 +90,3 @@ def _only_on_edgetpu(path: Path) -> Runtime:
         raise CompiledModelNeedsEdgeTpu(
             f"{path.name} is compiled for the Edge TPU, and there is none to run it: {error}"
         ) from error
-
-
-def _compiled_twin(path: Path) -> Optional[Path]:
-    twin = compiled_twin(path)
-    return twin if twin.exists() else None

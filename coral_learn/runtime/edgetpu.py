@@ -13,6 +13,8 @@ import re
 from pathlib import Path
 from typing import List, Optional
 
+import numpy as np
+
 from coral_learn.errors import (
     DelegateLibraryMissing,
     DeviceError,
@@ -39,6 +41,7 @@ DEVICE_NAME = re.compile(r"(?:usb|pci)?(?::\d+)?")
 # (google-coral/edgetpu#812). Community builds name theirs in the package version: 16.0TF2.17.1.
 LAST_FOR_GOOGLES_BUILD = (2, 11, 1)
 
+_PCI_ID = ("0x1ac1", "0x089a")
 _USB_IDS = {("1a6e", "089a"), ("18d1", "9302")}  # before and after its firmware is loaded
 
 
@@ -64,9 +67,24 @@ class EdgeTpuRuntime(TfliteRuntime):
             self._lock.release()
             raise
 
+    def invoke(self, stored: np.ndarray) -> np.ndarray:
+        self._lock.must_be_ours()
+        return super().invoke(stored)
+
     def close(self) -> None:
         super().close()
         self._lock.release()
+
+
+def list_edge_tpus() -> List[str]:
+    """The Edge TPUs as the real pycoral lists them where it is importable, else those the kernel shows.
+
+    PCIe first. Loads the driver's library where pycoral is, so not in a process that must not hang.
+    """
+    ask = getattr(_find_pycoral(), "list_edge_tpus", None)
+    if ask is None:
+        return find_edge_tpus()
+    return [one["path"] for one in sorted(ask(), key=lambda one: (one["type"] != "pci", one["path"]))]
 
 
 def find_edge_tpus(sysfs: Path = Path("/sys")) -> List[str]:
@@ -77,6 +95,28 @@ def find_edge_tpus(sysfs: Path = Path("/sys")) -> List[str]:
         if ids in _USB_IDS:
             found.append("usb " + entry.name)
     return found
+
+
+def rescan_advice(device: str = "", sysfs: Path = Path("/sys")) -> str:
+    """What brings a PCIe Edge TPU back that stopped answering, as a sentence; "" where there is none.
+
+    device : as for `EdgeTpuRuntime`
+    """
+    if device.startswith("usb"):
+        return ""
+    apexes = sorted(sysfs.glob("class/apex/apex_*"))
+    slots = [(apex / "device").resolve().name for apex in apexes if (apex / "device").exists()]
+    if not slots:
+        entries = sorted(sysfs.glob("bus/pci/devices/*"))
+        slots = [entry.name for entry in entries if (_read(entry / "vendor"), _read(entry / "device")) == _PCI_ID]
+    if not slots and not apexes:
+        return ""
+    slot = slots[0] if len(slots) == 1 else "SLOT"
+    which = "" if len(slots) == 1 else " (SLOT from lspci -D -d 1ac1:089a)"
+    return (
+        "A PCIe Edge TPU that stopped answering often comes back, without a reboot, after this as root: "
+        f"echo 1 > /sys/bus/pci/devices/{slot}/remove; echo 1 > /sys/bus/pci/rescan{which}"
+    )
 
 
 def installed_libedgetpu(status: Path = Path("/var/lib/dpkg/status")) -> Optional[str]:
@@ -132,9 +172,10 @@ def _through_pycoral(pycoral, model: bytes, device: str):
         interpreter.allocate_tensors()
     except OSError as error:
         raise _library_missing(error) from error
-    except ValueError as error:
-        raise _not_found(device) from error
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
+        # Both for the delegate and for the model, told apart by what load_delegate writes: "Failed to load delegate".
+        if isinstance(error, ValueError) and "delegate" in str(error):
+            raise _not_found(device) from error
         raise ModelFormatError(f"pycoral can't load the model: {error}") from error
     return interpreter
 
@@ -147,8 +188,9 @@ def _load_delegate(library: InterpreterLibrary, device: str):
         raise _library_missing(error) from error
     try:
         return library.module.load_delegate(LIBRARY, {"device": device} if device else {})
-    except ValueError as error:  # its text is empty: the reason goes to stderr only
-        raise _not_found(device) from error
+    except ValueError as error:
+        # "Failed to load delegate from LIBRARY", a line more where the driver gives a reason; Google's gives none.
+        raise _not_found(device, " ".join(str(error).splitlines()[1:])) from error
     except (RuntimeError, OSError) as error:
         raise DeviceError(f"the Edge TPU library can't be used by {library}: {error}") from error
 
@@ -160,20 +202,20 @@ def _library_missing(error: OSError) -> DelegateLibraryMissing:
     )
 
 
-def _not_found(device: str) -> DeviceNotFound:
+def _not_found(device: str, cause: str = "") -> DeviceNotFound:
+    """What to say when the driver opens no device. cause : what it says itself, mostly nothing"""
     seen = find_edge_tpus()
+    named, said = f" as {device!r}" if device else "", f" (the driver says: {cause})" if cause else ""
     if not seen:
+        back = "" if device.startswith("usb") else "; one on PCIe may come back after echo 1 > /sys/bus/pci/rescan"
         return DeviceNotFound(
-            "no Edge TPU found%s: the kernel shows neither /dev/apex_* nor a Coral USB device"
-            % (f" for the device name {device!r}" if device else "")
+            f"no Edge TPU found{named}{said}: the kernel shows neither /dev/apex_* nor a Coral USB device{back}"
         )
     hint = "check that no other process uses it and that you may open it"
     nodes = [name for name in seen if name.startswith("/dev/") and not os.access(name, os.R_OK | os.W_OK)]
     if nodes:
         hint = "this user may not open {}: add it to the group apex and log in again".format(", ".join(nodes))
-    return DeviceNotFound(
-        "the Edge TPU ({}) did not open{}: {}".format(", ".join(seen), f" as {device!r}" if device else "", hint)
-    )
+    return DeviceNotFound(f"the Edge TPU ({', '.join(seen)}) did not open{named}{said}: {hint}")
 
 
 def _read(path: Path) -> str:

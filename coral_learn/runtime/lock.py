@@ -2,7 +2,9 @@
 
 The kernel lets two processes of root share a PCIe device and break each other, and a second
 process that opens a USB stick kills the first (google-coral/edgetpu#645). So a lock file is
-held from before the driver is loaded until the model is closed or the process ends.
+held from before the driver is loaded until the model is closed or the process ends. The process
+that opened a device is the only one that may use it: one made by fork would share its files, which
+the driver does not expect (google-coral/edgetpu#246).
 """
 
 import contextlib
@@ -12,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import List, Optional
 
-from coral_learn.errors import DeviceBusy
+from coral_learn.errors import DeviceBusy, InvokeFailed
 
 _SHARED_BY_ALL_USERS = Path("/run/lock")
 
@@ -28,6 +30,7 @@ class DeviceLock:
     def __init__(self, device: str, folder: Optional[Path] = None):
         self._folder = Path(folder or _default_folder())
         self._files: List[int] = []
+        self._owner = os.getpid()
         name, _, number = device.partition(":")
         try:
             self._hold("coral-learn-edgetpu.lock", fcntl.LOCK_SH if number else fcntl.LOCK_EX)
@@ -41,6 +44,14 @@ class DeviceLock:
         """Let the device go. Safe to call twice."""
         while self._files:
             os.close(self._files.pop())
+
+    def must_be_ours(self) -> None:
+        """Raise `InvokeFailed` in a process made by fork from the one that opened the device."""
+        if os.getpid() != self._owner:
+            raise InvokeFailed(
+                f"the Edge TPU was opened by process {self._owner} and can't be used by {os.getpid()}, which was made "
+                "of it by fork: open it in the process that uses it, and start that by spawn"
+            )
 
     def _hold(self, name: str, kind: int) -> None:
         path = self._folder / name

@@ -3,8 +3,8 @@
 A process and not a thread, because the Edge TPU's driver ends its process when a USB transfer
 fails, waits for ever when a PCIe device dies, and holds the interpreter lock while it loads.
 
-On the channel: first ("ready", facts, model path) or ("failed", error name, text); then for each
-`pixels` one (embedding, milliseconds, None) or (None, 0, text).
+On the channel: first ("loaded", None, "") and ("ready", facts, model path), or ("failed", error name, text);
+then for each `pixels` one (embedding, milliseconds, None) or (None, 0, text).
 """
 
 import time
@@ -18,6 +18,7 @@ def run(channel, arguments: Dict[str, Any]) -> None:
     """Serve embeddings until the channel closes. arguments : model, device, threads."""
     try:
         extractor = Extractor(arguments["model"] or None, arguments["device"], arguments["threads"])
+        channel.send(("loaded", None, ""))
         extractor.warm_up()
     except CoralLearnError as error:
         channel.send(("failed", type(error).__name__, str(error)))

@@ -3,8 +3,12 @@
 Every request has a deadline. A process that misses it, or ends, is killed and started anew, at
 once and then with growing pauses; one that can't be killed is given up. Meanwhile requests wait
 as long as they may and are then refused; nothing else of the daemon waits.
+
+An Edge TPU that is lost is waited for, or the CPU stands in for it (`service.extraction.stand_in`);
+a device chosen automatically is not silently another one the next time.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -17,17 +21,22 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Union
 import numpy as np
 
 from coral_learn.extractor import ExtractorInfo
+from coral_learn.runtime.choose import seen_edge_tpus, sysfs_of
+from coral_learn.runtime.edgetpu import rescan_advice
 from service.children import Child
-from service.errors import ChildError, ExtractorBusy, ExtractorFailed, ExtractorUnavailable
+from service.errors import ChildError, ExtractorBusy, ExtractorFailed, ExtractorUnavailable, NoStandIn
+from service.extraction.loading import Failed, Loaded, Loading, end_of
+from service.extraction.stand_in import FALL_BACK_AFTER, StandIn, moment, twins_of
 
 log = logging.getLogger(__name__)
 
 STARTING, READY, LOST = "starting", "ready", "lost"
-LOAD_TIMEOUT = 120.0  # seconds; a USB stick takes up to a minute
 PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before each new start, the last for all further
 QUEUE_LENGTH = 16  # fewer than the server has threads: who waits here must leave some for others
 TRIES = 2  # a picture on which two processes ended is refused
-_TARGET = "service.extraction.child:run"
+WAIT, CPU = "wait", "cpu"  # what happens when the Edge TPU is lost
+_ASKED_FOR = "the device edgetpu was asked for"
+_LOOK_EVERY = 1.0  # seconds between two looks at the temperature
 
 
 class Embedded(NamedTuple):
@@ -57,7 +66,7 @@ class _Request(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """What a process is started with; number : how many exchanges led to it."""
+    """What a process is to be started with; number : how many exchanges led to it."""
 
     number: int
     arguments: Dict[str, Any]
@@ -67,8 +76,13 @@ class ExtractorSupervisor:
     """One thread that owns the extractor's process.
 
     model : path, "" for the bundled one; device : as in `coral_learn.runtime`;
-    timeout : seconds one embedding may take; on_ready, to be set before the start : called in the
-    supervisor's thread with the extractor's facts and model file each time a process has loaded it
+    timeout : seconds one embedding may take; on_device_loss : wait, or cpu to have it stand in;
+    dead_link : says that the Edge TPU's link is dead, None while it isn't; on_ready, to be set before the
+    start : called in the supervisor's thread with the extractor's facts and model file each time a process
+    has loaded it
+
+    losses : how often a process that was ready was lost; recovery : seconds the last loss took until the
+    next process was ready, None before the first
     """
 
     def __init__(
@@ -77,15 +91,25 @@ class ExtractorSupervisor:
         device: str,
         threads: int,
         timeout: float,
+        on_device_loss: str = WAIT,
+        dead_link: Callable[[], Optional[str]] = lambda: None,
     ):
-        self._wanted = self._started = _Wanted(0, {"model": model, "device": device, "threads": threads})
-        self._timeout = timeout
+        self._wanted = _Wanted(0, {"model": model, "device": device, "threads": threads})
+        self._timeout, self._on_device_loss, self._dead_link = timeout, on_device_loss, dead_link
         self.on_ready: Optional[Callable[[ExtractorInfo, Path], None]] = None
         self._requests: queue.Queue[_Request] = queue.Queue(QUEUE_LENGTH)
         self._stopping, self._hurry = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="extractor", daemon=True)
         self._child: Optional[Child] = None
-        self._failures = 0
+        self._failures, self._failed_starts = 0, 0
+        self._orders = self._wanted.arguments  # what the next process is told, the CPU as a stand-in aside
+        self._taken = self._wanted  # what the orders were made from
+        self._chosen_because: Optional[str] = None  # why it was the Edge TPU, where that was left to us
+        self._stand_in: Optional[StandIn] = None
+        self._looked = float("-inf")
+        self._lost_at: Optional[float] = None
+        self.losses = 0
+        self.recovery: Optional[float] = None
         self.info: Optional[ExtractorInfo] = None
         self.health = Health(STARTING, "the extractor is being loaded", 0)
 
@@ -107,9 +131,14 @@ class ExtractorSupervisor:
         self._thread.join(10.0)
 
     def beside(self, model: str) -> "ExtractorSupervisor":
-        """Another supervisor like this one, for another model; not started."""
+        """Another supervisor like this one, for another model; not started. On the CPU where that stands in."""
         arguments = self._wanted.arguments
-        return ExtractorSupervisor(model, arguments["device"], arguments["threads"], self._timeout)
+        device = arguments["device"]
+        if self.stands_in:
+            device = "cpu"
+            with contextlib.suppress(NoStandIn):  # it then says itself that it has no Edge TPU
+                model = str(twins_of(model).plain)
+        return ExtractorSupervisor(model, device, arguments["threads"], self._timeout)
 
     @property
     def model(self) -> str:
@@ -133,6 +162,11 @@ class ExtractorSupervisor:
     def stopping(self) -> bool:
         """Whether it has begun to stop."""
         return self._stopping.is_set()
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether the CPU stands in for a lost Edge TPU."""
+        return self._stand_in is not None
 
     @property
     def waiting(self) -> int:
@@ -184,11 +218,15 @@ class ExtractorSupervisor:
                 log.exception("the extractor's supervisor stumbled")
                 self._lose("its supervisor stumbled; the log has the details")
         self._let_go()
+        self._end_stand_in()
         self.health = Health(LOST, "the daemon is stopping", self.health.starts, self._wanted.number)
         self._refuse_waiting()
 
     def _step(self) -> None:
         """One pass: have a process, take the next request, answer it."""
+        if self._taken is not self._wanted:
+            self._let_go()  # exchanged, perhaps while another process took over
+        self._look_for_device()
         child = self._child
         if child is None:
             self._start_child()
@@ -223,67 +261,171 @@ class ExtractorSupervisor:
         child = self._child
         try:
             child.channel.send(pixels)
-            if not child.channel.poll(self._timeout):
-                self._lose(f"no answer for {self._timeout:g} s")
+            silent = self._why_silent(child)
+            if silent is not None:
+                self._lose(silent, stuck=True)
                 return None
             embedding, milliseconds, complaint = child.channel.recv()
         except (EOFError, OSError):
-            self._lose("its process " + _end_of(child))
+            self._lose("its process " + end_of(child))
             return None
         if complaint is not None:
             return complaint
         self._failures = 0
         return Embedded(embedding, self.info.device, milliseconds, self.info.digest)
 
+    def _why_silent(self, child: Child) -> Optional[str]:
+        """Wait for an answer. None when there is something to receive, else why there won't be."""
+        ends = time.monotonic() + self._timeout
+        while time.monotonic() < ends:
+            if child.channel.poll(max(0.0, min(_LOOK_EVERY, ends - time.monotonic()))):
+                return None
+            dead = None if self._stand_in else self._link_that_is_dead()
+            if dead is not None:
+                return dead
+        return f"no answer for {self._timeout:g} s"
+
     def _start_child(self) -> bool:
         """Start a process and wait until it has loaded the model. False when it did not."""
-        if self._wanted is self._started:
+        if self._wanted is self._taken:
             self._hurry.wait(PAUSES[min(max(self._failures - 1, 0), len(PAUSES) - 1)])
         self._hurry.clear()
         if self._stopping.is_set():
             return False
-        state, reason, starts, _ = self.health
-        wanted = self._wanted
-        if wanted is not self._started:  # what befell the model before says nothing about this one
-            self._started, self._failures, state = wanted, 0, STARTING
+        self._take_orders()
+        state, reason, starts, number = self.health
         if state != LOST:
             state, reason = STARTING, "the extractor is being loaded"
-        self.health = Health(state, reason, starts + 1, wanted.number)
+        self.health = Health(state, reason, starts + 1, number)
+        found = self._load()
+        if isinstance(found, Loaded) and self._taken is not self._wanted:
+            self._let_go()  # exchanged before there was a process to be killed
+            return False
+        if isinstance(found, Loaded):
+            self._take(found)
+            return True
+        self._lose(found.reason, found.stuck)
+        self._failed_starts += 1
+        self._consider_stand_in(found.reason)
+        return False
+
+    def _take_orders(self) -> None:
+        """What was asked for last decides, once it was exchanged."""
+        if self._taken is not self._wanted:
+            self._end_stand_in()
+            # What befell the model before says nothing about this one.
+            self._failures, self._failed_starts, self._chosen_because = 0, 0, None
+            self._taken, self._orders = self._wanted, self._wanted.arguments
+            self.health = self.health._replace(state=STARTING, exchanges=self._taken.number)
+
+    def _load(self) -> Union[Loaded, Failed]:
+        dead = None if self._stand_in else self._link_that_is_dead()
+        if dead is not None:
+            return Failed(dead, stuck=True)
         try:
-            self._child = Child(_TARGET, wanted.arguments)
-            kind, facts, text = self._first_message(self._child)
+            loading = Loading(self._orders if self._stand_in is None else self._stand_in.arguments)
         except ChildError as error:
-            kind, facts, text = "failed", "", str(error)
-        if kind != "ready":
-            self._lose(text)
-            return False
-        if wanted is not self._wanted:  # exchanged before there was a process to be killed
-            self._let_go()
-            return False
-        self.info = ExtractorInfo(*facts)
-        log.info("extractor ready: %s on %s, %s", self.info.name, self.info.device, self.info.runtime)
-        if self.info.degraded:
-            log.warning("the extractor runs on the %s: %s", self.info.device, self.info.reason)
+            return Failed(str(error))
+        self._child = loading.child
+        while not self._stopping.is_set():
+            found = loading.look(0.1)
+            if found is not None:
+                return found
+        return Failed("the daemon is stopping")
+
+    def _take(self, loaded: Loaded) -> None:
+        """Have the process that has loaded the model answer."""
+        info = loaded.info
+        if self._stand_in is not None:
+            info = info._replace(degraded=True, reason=self._stand_in.reason)
+        elif self._chosen_because is not None:
+            info = info._replace(reason=info.reason.replace(_ASKED_FOR, self._chosen_because))
+        elif info.device == "edgetpu" and self._orders["device"] == "auto":
+            # From now on this device is meant: "auto" would take the CPU when it is gone, and not say so.
+            self._orders = dict(self._orders, model=str(loaded.model_path), device="edgetpu")
+            self._chosen_because = info.reason
+        self.info, self._failed_starts = info, 0
+        log.info("extractor ready: %s on %s, %s", info.name, info.device, info.runtime)
+        if info.degraded:
+            log.warning("the extractor runs on the %s: %s", info.device, info.reason)
         if self.on_ready is not None:
-            self.on_ready(self.info, Path(text))
-        self.health = Health(READY, self.info.reason, self.health.starts, wanted.number)
-        return True
+            self.on_ready(info, loaded.model_path)
+        self.health = self.health._replace(state=READY, reason=info.reason)
+        if self._lost_at is not None:
+            self.recovery, self._lost_at = time.monotonic() - self._lost_at, None
+            log.info("the extractor answers again, %.1f s after it was lost", self.recovery)
 
-    def _first_message(self, child: Child) -> tuple:
-        ends = time.monotonic() + LOAD_TIMEOUT
-        while time.monotonic() < ends:
-            try:
-                if child.channel.poll(0.1):
-                    return child.channel.recv()
-            except (EOFError, OSError):
-                return "failed", "", f"its process {_end_of(child)} while it loaded the model"
-            if self._stopping.is_set():
-                return "failed", "", "the daemon is stopping"
-        return "failed", "", f"the model was not loaded within {LOAD_TIMEOUT:g} s"
+    # -- the Edge TPU lost and back -------------------------------------------------------------
 
-    def _lose(self, reason: str) -> None:
-        """Let the process go and say why. After the first time in a row, who waits is refused at once."""
-        self.health = Health(LOST if self._failures else STARTING, reason, self.health.starts, self._started.number)
+    def _look_for_device(self) -> None:
+        """One pass: is the Edge TPU dead that answers, or back that was lost? Never waits."""
+        if self._stand_in is not None:
+            back = self._stand_in.back() if self._taken is self._wanted else None
+            if back is not None:
+                self._return_to(*back)
+        elif self._child is not None and time.monotonic() >= self._looked + _LOOK_EVERY:
+            self._looked = time.monotonic()
+            dead = self._link_that_is_dead()
+            if dead is not None:
+                self._lose(dead, stuck=True)
+
+    def _link_that_is_dead(self) -> Optional[str]:
+        """What is wrong with the PCIe Edge TPU in use; None where nothing is, or where another may be meant."""
+        device = self._orders["device"]
+        if device in ("auto", "cpu") or device.startswith("usb"):
+            return None
+        if not device.startswith("pci") and any(one.startswith("usb") for one in seen_edge_tpus(device)):
+            return None
+        return self._dead_link()
+
+    def _consider_stand_in(self, why: str) -> None:
+        """After a start that failed: let the CPU stand in, or wait on where it can't."""
+        if self._stand_in is not None:
+            log.error("the CPU can't stand in for the Edge TPU: %s", why)
+            self._end_stand_in()
+            self._failed_starts = 0
+            return
+        told_to = self._on_device_loss == CPU and self._orders["device"] != "cpu"
+        if not told_to or self._failed_starts < FALL_BACK_AFTER or self._stopping.is_set():
+            return
+        try:
+            plain = twins_of(self._orders["model"]).plain
+        except NoStandIn as error:
+            if self._failed_starts == FALL_BACK_AFTER:
+                log.warning("the CPU can't stand in for the Edge TPU: %s", error)
+            self.health = self.health._replace(reason=f"{self.health.reason}. The CPU can't stand in: {error}")
+            return
+        self._stand_in = StandIn(self._orders, plain, why, self._link_that_is_dead)
+        self._failures = 0  # the CPU need not wait for the Edge TPU's pauses
+
+    def _return_to(self, child: Child, loaded: Loaded) -> None:
+        """Have the Edge TPU answer again instead of the CPU."""
+        since = self._stand_in.since
+        self._let_go()
+        self._stand_in, self._child = None, child
+        self.health = self.health._replace(starts=self.health.starts + 1)
+        reason = (
+            f"{loaded.info.reason}; it was lost, and the CPU stood in from {moment(since)} to {moment(time.time())}"
+        )
+        log.warning("the Edge TPU is back and answers again, after the CPU stood in for %.0f s", time.time() - since)
+        self._take(loaded._replace(info=loaded.info._replace(reason=reason)))
+
+    def _end_stand_in(self) -> None:
+        stand_in, self._stand_in = self._stand_in, None
+        if stand_in is not None:
+            stand_in.close()
+
+    def _lose(self, reason: str, stuck: bool = False) -> None:
+        """Let the process go and say why. After the first time in a row, who waits is refused at once.
+
+        stuck : it did not end by itself, as happens when a PCIe device stops answering
+        """
+        if stuck and self._stand_in is None and self._orders["device"] not in ("auto", "cpu"):
+            device = self._orders["device"]
+            reason = ". ".join(filter(None, (reason, rescan_advice(device, sysfs_of(device)))))
+        if self.health.state == READY:
+            self.losses, self._lost_at = self.losses + 1, time.monotonic()
+        self.health = self.health._replace(state=LOST if self._failures else STARTING, reason=reason)
         self._failures += 1
         if not self._stopping.is_set():
             log.warning("the extractor was lost: %s", reason)
@@ -304,10 +446,3 @@ class ExtractorSupervisor:
                 return
             if request.answer.set_running_or_notify_cancel():
                 request.answer.set_exception(self._unavailable())
-
-
-def _end_of(child: Child) -> str:
-    """How a process ended that closed its channel; it may need a moment to be gone."""
-    if not child.wait(1.0):
-        child.kill()
-    return child.describe_end()

@@ -58,15 +58,20 @@ def status():
         },
         camera=dict(parts.live.camera._asdict()),
         temperature=parts.temperature.read(),
+        slowed_down=parts.temperature.slowed,
     )
 
 
 def _extractor(parts) -> Dict[str, Any]:
     info, health = parts.answering.extractor, parts.extraction.health
+    recovery = parts.extraction.recovery
     facts = {
         "state": health.state,
         "reason": health.reason,
         "starts": health.starts,
+        "losses": parts.extraction.losses,
+        "recovery_s": None if recovery is None else round(recovery, 1),
+        "stand_in": parts.extraction.stands_in,
         "to_embed": parts.reembedding.left,
     }
     if info is not None:

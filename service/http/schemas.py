@@ -248,6 +248,9 @@ COMPONENTS: Dict[str, Schema] = {
                 state={"type": "string", "enum": [extraction.STARTING, extraction.READY, extraction.LOST]},
                 reason=TEXT,
                 starts=COUNT,
+                losses=COUNT,
+                recovery_s=or_null({"type": "number", "description": "seconds the last loss took"}),
+                stand_in=dict(YES_OR_NO, description="the CPU, for an Edge TPU that is lost"),
                 to_embed=COUNT,
             ),
             name=TEXT,
@@ -270,6 +273,7 @@ COMPONENTS: Dict[str, Schema] = {
             "description": "degrees Celsius by sensor, of those there are",
             "additionalProperties": {"type": "number"},
         },
+        slowed_down=or_null(text("why the camera is slowed down")),
         camera=record(
             state={"type": "string", "enum": [NONE, STARTING, ONLINE, LOST]},
             reason=TEXT,

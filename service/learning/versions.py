@@ -59,7 +59,8 @@ class Versions:
         with self._store.changing:
             now = self._answering.extractor
             if now is not None and now.digest == info.digest:
-                self._answering.extractor = info
+                # The compiled file instead of the plain one, or the other way round, when the device changed.
+                self._answering.extractor, self._answering.model_path = info, model_path
                 return
             self._answering.model_path = model_path
             manifest = Manifest.of(model_path)

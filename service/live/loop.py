@@ -16,6 +16,7 @@ from service.live.viewfinder import Viewfinder
 from service.live.watchers import Places, Watchers
 from service.metrics import FROM_CAMERA, Metrics
 from service.review import NOVEL, ReviewRing, Sighting
+from service.temperature import Temperature
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,10 @@ class LiveLoop:
         metrics: Metrics,
         rule: DecisionRule,
         review: ReviewRing,
+        temperature: Temperature,
     ):
         self._camera, self._extraction, self._answering, self._watchers = camera, extraction, answering, watchers
-        self._metrics, self._review = metrics, review
+        self._metrics, self._review, self._temperature = metrics, review, temperature
         self._to_review: Optional[str] = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
@@ -103,6 +105,7 @@ class LiveLoop:
 
     def _step(self) -> None:
         """One pass: one frame, one answer."""
+        self._stopping.wait(self._temperature.pause())
         info = self._answering.extractor
         if info is None:
             self._stopping.wait(0.2)

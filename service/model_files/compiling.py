@@ -15,7 +15,7 @@ from coral_learn.errors import ModelFormatError
 from coral_learn.inspection import quantisation
 from coral_learn.runtime.tflite import is_compiled
 from coral_learn.tflite_file import TfliteModel
-from coral_learn.twins import compiled_twin
+from coral_learn.twins import compiled_name
 from service.errors import CompileFailed, SettingsError
 from service.store.files import publish_file, translated
 
@@ -82,7 +82,7 @@ def compile_model(
     Raises `ModelFileMissing`, `ModelFormatError`, `CompileFailed`, or `SettingsError` for what doesn't fit.
     """
     folder = source.parent if folder is None else folder
-    target = folder / compiled_twin(source).name
+    target = folder / compiled_name(source)
     _check(source, target, replace)
     program = shutil.which(PROGRAM)
     if program is None:

@@ -107,6 +107,15 @@ def test_compiled_model_shares_the_manifest(model, write):
     assert (manifest.name, manifest.digest) == ("net", hashlib.sha256(b"compiled").hexdigest())
 
 
+def test_golden_picture_makes_compiled_and_plain_one_extractor(model, write, arrays):
+    """Where each has to agree with the same golden picture, embeddings of one are of use to the other."""
+    write(golden={"image": "golden.png", "embedding": arrays["weights"]})
+    compiled = model.with_name("net_edgetpu.tflite")
+    compiled.write_bytes(b"compiled")
+
+    assert Manifest.of(compiled).digest == Manifest.of(model).digest == file_digest(model)
+
+
 def test_compiled_models_own_manifest_comes_first(model, write):
     """A manifest of the compiled file's own name is preferred, and checked."""
     write()

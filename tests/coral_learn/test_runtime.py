@@ -4,16 +4,26 @@ import ctypes
 import signal
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
+from runtime_host import alone_with_edge_tpus
 
 from coral_learn import errors
 from coral_learn.runtime import Runtime, TensorSpec, choose_runtime
-from coral_learn.runtime.choose import check_device
+from coral_learn.runtime.choose import check_device, seen_edge_tpus, sysfs_of
 from coral_learn.runtime.cpu import CpuRuntime
-from coral_learn.runtime.edgetpu import EdgeTpuRuntime, check_pair, find_edge_tpus, installed_libedgetpu
+from coral_learn.runtime.edgetpu import (
+    EdgeTpuRuntime,
+    check_pair,
+    find_edge_tpus,
+    installed_libedgetpu,
+    list_edge_tpus,
+    rescan_advice,
+)
 from coral_learn.runtime.fake import FakeEdgeTpuRuntime
+from coral_learn.runtime.fake_bus import FakeBus
 from coral_learn.runtime.lock import DeviceLock
 from coral_learn.runtime.tflite import CPU_ORDER, InterpreterLibrary, find_library, is_compiled, read_model
 
@@ -41,6 +51,21 @@ def usb_stick(tmp_path, monkeypatch):
     """Let the kernel show a Coral USB stick, by a /sys of our own."""
     add_usb(tmp_path, "2-2", "1a6e", "089a")
     monkeypatch.setattr(find_edge_tpus, "__defaults__", (tmp_path,))
+
+
+@pytest.fixture
+def bus(tmp_path, monkeypatch):
+    """A fake device of this test's own: what is done to it is of no matter to others."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return FakeBus()
+
+
+@pytest.fixture
+def alone():
+    """No other run of these tests holds the machine's Edge TPUs."""
+    with alone_with_edge_tpus():
+        yield
 
 
 @pytest.fixture
@@ -206,14 +231,14 @@ def test_compiled_model_on_cpu(compiled):
         choose_runtime(compiled, "cpu")
 
 
-@pytest.mark.usefixtures("no_edge_tpu")
+@pytest.mark.usefixtures("no_edge_tpu", "alone")
 def test_compiled_model_without_edge_tpu(compiled):
     """A compiled model never falls back to the CPU."""
     with pytest.raises(errors.CompiledModelNeedsEdgeTpu, match="none to run it"):
         choose_runtime(compiled, "auto")
 
 
-@pytest.mark.usefixtures("no_edge_tpu")
+@pytest.mark.usefixtures("no_edge_tpu", "alone")
 def test_no_libedgetpu(tiny_model):
     """Asked for, the Edge TPU is not silently replaced by the CPU."""
     with pytest.raises(errors.DelegateLibraryMissing, match="libedgetpu"):
@@ -277,7 +302,7 @@ def test_auto_without_compiled_twin(tiny_copy):
     assert "tiny_edgetpu.tflite" in choice.reason
 
 
-@pytest.mark.usefixtures("usb_stick", "no_edge_tpu")
+@pytest.mark.usefixtures("usb_stick", "no_edge_tpu", "alone")
 def test_auto_with_unusable_edge_tpu(tiny_model):
     """An Edge TPU that can't be used is a degradation, and the reason says why."""
     choice = choose_runtime(tiny_model)
@@ -306,6 +331,43 @@ def test_finds_edge_tpus(tmp_path):
     (tmp_path / "bus" / "usb" / "devices" / "2-2:1.0").mkdir()
 
     assert find_edge_tpus(tmp_path) == ["/dev/apex_0", "/dev/apex_1", "usb 1-1", "usb 2-2"]
+
+
+def test_lists_edge_tpus_by_pycoral(install_pycoral, tmp_path, monkeypatch):
+    """Where the real pycoral is importable it is asked; a module without the function, and none, leave it to /sys."""
+    monkeypatch.setattr(find_edge_tpus, "__defaults__", (tmp_path,))
+    add_usb(tmp_path, "1-1", "18d1", "9302")
+    assert list_edge_tpus() == ["usb 1-1"]
+    listed = [{"type": "usb", "path": "/sys/bus/usb/devices/2-2"}, {"type": "pci", "path": "/dev/apex_0"}]
+    install_pycoral(f"list_edge_tpus = lambda: {listed}")
+    assert list_edge_tpus() == ["/dev/apex_0", "/sys/bus/usb/devices/2-2"]
+
+
+def add_pci(sysfs, slot, vendor="0x1ac1", device="0x089a"):
+    """A PCIe device in a made-up /sys."""
+    folder = sysfs / "bus" / "pci" / "devices" / slot
+    folder.mkdir(parents=True)
+    (folder / "vendor").write_text(vendor + "\n")
+    (folder / "device").write_text(device + "\n")
+    return folder
+
+
+def test_rescan_advice(tmp_path):
+    """It names the one slot of the Edge TPU, with and without its driver; there is none for USB sticks."""
+    assert rescan_advice("", tmp_path) == ""
+    add_pci(tmp_path, "0000:00:1f.0", "0x8086")
+    assert rescan_advice("", tmp_path) == ""
+    folder = add_pci(tmp_path, "0000:01:00.0")
+    assert "echo 1 > /sys/bus/pci/devices/0000:01:00.0/remove; echo 1 > /sys/bus/pci/rescan" in rescan_advice(
+        "", tmp_path
+    )
+    (tmp_path / "class" / "apex" / "apex_0").mkdir(parents=True)
+    (tmp_path / "class" / "apex" / "apex_0" / "device").symlink_to(folder)
+    assert "/0000:01:00.0/remove" in rescan_advice("pci", tmp_path)
+    assert rescan_advice("usb", tmp_path) == ""
+    add_pci(tmp_path, "0000:02:00.0")
+    (tmp_path / "class" / "apex" / "apex_0" / "device").unlink()
+    assert "lspci" in rescan_advice(":0", tmp_path)
 
 
 # libedgetpu and the library that loads it
@@ -403,6 +465,7 @@ def make_interpreter(model, device=None):
 """
 
 
+@pytest.mark.usefixtures("alone")
 def test_through_pycoral(compiled, install_pycoral):
     """Where Coral's pycoral is installed, the Edge TPU is used through it."""
     install_pycoral(PYCORAL.format(library=find_library(CPU_ORDER).name))
@@ -413,6 +476,7 @@ def test_through_pycoral(compiled, install_pycoral):
     runtime.close()
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize(
     ("device", "error"),
     [
@@ -430,7 +494,7 @@ def test_pycorals_errors(compiled, install_pycoral, device, error):
         assert type(caught.value) is error
 
 
-@pytest.mark.usefixtures("no_edge_tpu")
+@pytest.mark.usefixtures("no_edge_tpu", "alone")
 @pytest.mark.parametrize("code", [None, "import a_module_built_for_another_python"])
 def test_other_pycoral(compiled, install_pycoral, code):
     """The other program called pycoral, or one for another Python, is passed over."""
@@ -546,3 +610,71 @@ def test_fake_faults_of_a_process(compiled, device, code):
     ended = subprocess.run(command, stdout=subprocess.PIPE, check=False)
 
     assert (ended.stdout, ended.returncode) == (b"one run\n", code)
+
+
+@pytest.mark.parametrize("device", ["fake:vanish=2", "fake:vanish=1"])
+def test_fake_vanishes(compiled, bus, device):
+    """After the run named it is gone: the process ends in the next, and none finds it until the marker is removed."""
+    ended = subprocess.run([sys.executable, "-c", FAULTY, str(compiled), device], stdout=subprocess.PIPE, check=False)
+    assert (ended.stdout, ended.returncode) == (b"one run\n", 0 if device.endswith("2") else -signal.SIGABRT)
+    assert seen_edge_tpus(device) == []
+    with pytest.raises(errors.DeviceNotFound, match="plugs it in again"):
+        FakeEdgeTpuRuntime(compiled)
+    bus.marker.unlink()
+    assert seen_edge_tpus(device) == ["/dev/apex_0 (fake)"]
+    FakeEdgeTpuRuntime(compiled).close()
+
+
+def test_fake_heats(compiled, bus):
+    """It grows warmer with each run, up to a limit, and reports it as the kernel would."""
+    runtime = FakeEdgeTpuRuntime(compiled, "fake:heat=30")
+    sensor, degrees = sysfs_of("fake") / "class" / "apex" / "apex_0" / "temp", []
+    for _ in range(4):
+        degrees.append(int(sensor.read_text()) / 1000)
+        runtime.invoke(pixels())
+    runtime.close()
+    assert degrees == [45, 75, 105, 120]
+    assert not bus.dead
+
+
+def test_fake_dead_link(compiled, bus):
+    """From the run named on nothing comes back, the temperature can't be true, and no process opens it until it is."""
+    ended = subprocess.run(
+        [sys.executable, "-c", FAULTY, str(compiled), "fake:dead_link=2"], stdout=subprocess.PIPE, check=False
+    )
+    assert (ended.stdout, ended.returncode) == (b"one run\n", 42)
+    assert bus.dead
+    with pytest.raises(errors.DeviceNotFound, match="link is dead"):
+        FakeEdgeTpuRuntime(compiled)
+    bus.show(50.0)
+    FakeEdgeTpuRuntime(compiled).close()
+
+
+LOADING = """
+import sys, threading, time
+from coral_learn.runtime.fake import FakeEdgeTpuRuntime
+
+ticks, done = [time.monotonic()], threading.Event()
+
+def tick():
+    while not done.wait(0.01):
+        ticks.append(time.monotonic())
+
+threading.Thread(target=tick, daemon=True).start()
+FakeEdgeTpuRuntime(sys.argv[1], "fake:load_slowly=1").close()
+done.set()
+print(max(later - earlier for earlier, later in zip(ticks, ticks[1:])))
+"""
+
+
+def test_fake_loads_slowly(compiled):
+    """While it loads no other thread of the process comes to its turn, as with the real driver."""
+    ended = subprocess.run(
+        [sys.executable, "-c", LOADING, str(compiled)], stdout=subprocess.PIPE, check=True, text=True
+    )
+    assert float(ended.stdout) > 0.9
+
+
+def test_nothing_of_the_machine_is_the_fakes():
+    """Only names of fakes are looked for in the made-up /sys."""
+    assert sysfs_of("usb:0") == sysfs_of("auto") != sysfs_of("fake:hang=2")

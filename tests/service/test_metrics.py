@@ -49,10 +49,11 @@ class Parts:
         self.teaching = Teaching(self.store, self.answering, versions)
         self.jobs = JobQueue(self.store, self.answering, versions, self.metrics)
         self.review = ReviewRing(folder / "review", self.answering, self.store.must_have_room, 0)
-        watching = self.watchers, Places(1, "look"), self.metrics, DecisionRule(), self.review
+        temperature = Temperature(sysfs)
+        watching = self.watchers, Places(1, "look"), self.metrics, DecisionRule(), self.review, temperature
         self.live = LiveLoop(Camera(CameraOptions()), self.extraction, self.answering, *watching)
         watched = self.store, self.extraction, self.answering, self.jobs, self.live, self.watchers
-        self.metrics.read_from(Readings(*watched, Temperature(sysfs), self.review))
+        self.metrics.read_from(Readings(*watched, temperature, self.review))
         self.adopt = lambda: versions.adopt(INFO, model)
 
     def teach(self, name, count, first=0):
