@@ -312,9 +312,10 @@ class ExtractorSupervisor:
     def _take_orders(self) -> None:
         """What was asked for last decides, once it was exchanged."""
         if self._taken is not self._wanted:
+            # What befell the model before says nothing about this one, save that the Edge TPU is not there.
+            self._failed_starts = FALL_BACK_AFTER - 1 if self.stands_in else 0
             self._end_stand_in()
-            # What befell the model before says nothing about this one.
-            self._failures, self._failed_starts, self._chosen_because = 0, 0, None
+            self._failures, self._chosen_because = 0, None
             self._taken, self._orders = self._wanted, self._wanted.arguments
             self.health = self.health._replace(state=STARTING, exchanges=self._taken.number)
 

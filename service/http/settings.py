@@ -48,7 +48,7 @@ def list_settings():
         409: "setting_fixed",
         422: ("settings_invalid", "body_invalid"),
     },
-    body=Media(_body()),
+    body=Media(_body(), required=False),
 )
 def change_settings():
     """Change settings at once and for later starts, all that are given or none; null takes a change back.
