@@ -97,7 +97,7 @@ class ExtractorSupervisor:
         self._wanted = _Wanted(0, {"model": model, "device": device, "threads": threads})
         self._timeout, self._on_device_loss, self._dead_link = timeout, on_device_loss, dead_link
         self.on_ready: Optional[Callable[[ExtractorInfo, Path], None]] = None
-        self._requests: queue.Queue[_Request] = queue.Queue(QUEUE_LENGTH)
+        self._requests: queue.Queue[Optional[_Request]] = queue.Queue(QUEUE_LENGTH)  # None wakes the thread
         self._stopping, self._hurry = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="extractor", daemon=True)
         self._child: Optional[Child] = None
@@ -124,6 +124,8 @@ class ExtractorSupervisor:
         child = self._child
         if child is not None:
             child.kill()
+        with contextlib.suppress(queue.Full):  # who is busy looks soon
+            self._requests.put_nowait(None)
 
     def stop(self) -> None:
         """End the process and the thread, whatever they do."""
@@ -191,7 +193,10 @@ class ExtractorSupervisor:
         Raises `ExtractorBusy` at once when the queue is full, `ExtractorUnavailable` when there is
         no answer in time or the extractor is lost.
         """
-        patience = self._timeout + 5.0 if patience is None else patience
+        return self.result(self.submit(pixels), patience)
+
+    def submit(self, pixels: np.ndarray) -> "Future[Embedded]":
+        """Ask without waiting, for `result`. Raises `ExtractorBusy`, `ExtractorUnavailable` as `embed` does at once."""
         if self.health.state == LOST:
             raise self._unavailable()
         answer: Future[Embedded] = Future()
@@ -199,6 +204,11 @@ class ExtractorSupervisor:
             self._requests.put_nowait(_Request(pixels, answer))
         except queue.Full:
             raise ExtractorBusy(f"{QUEUE_LENGTH} pictures are waiting for the extractor already") from None
+        return answer
+
+    def result(self, answer: "Future[Embedded]", patience: Optional[float] = None) -> Embedded:
+        """Wait for what was submitted, as `embed` does."""
+        patience = self._timeout + 5.0 if patience is None else patience
         try:
             return answer.result(patience)
         except FutureTimeout:
@@ -237,7 +247,7 @@ class ExtractorSupervisor:
             if child.exit_code is not None:
                 self._lose("its process " + child.describe_end())
             return
-        if request.answer.set_running_or_notify_cancel():
+        if request is not None and request.answer.set_running_or_notify_cancel():
             self._answer(request)
 
     def _answer(self, request: _Request) -> None:
@@ -445,5 +455,5 @@ class ExtractorSupervisor:
                 request = self._requests.get_nowait()
             except queue.Empty:
                 return
-            if request.answer.set_running_or_notify_cancel():
+            if request is not None and request.answer.set_running_or_notify_cancel():
                 request.answer.set_exception(self._unavailable())

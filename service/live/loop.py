@@ -1,9 +1,11 @@
 """The live loop: the newest frame, its embedding, the answer, the decision, and everybody who watches."""
 
 import logging
+import queue
 import threading
 import time
-from typing import Any, Dict, Optional
+from concurrent.futures import Future
+from typing import Any, Dict, NamedTuple, Optional
 
 import numpy as np
 
@@ -23,11 +25,24 @@ log = logging.getLogger(__name__)
 CLASSIFICATION, DECISION, CAMERA, MODEL = "classification", "decision", "camera", "model"
 _PREDICTIONS = 20  # a frame
 _PATIENCE = 3.0  # seconds for a picture
+_SLOW_MS = 50.0  # of an embedding, from which on the next frame is taken only after the answer
 _RATE_OVER = 2.0  # seconds the frame rate is averaged over
 
 
+class _Asked(NamedTuple):
+    """A frame whose embedding was asked for, at a time of `time.perf_counter`; answered : whether that is done with."""
+
+    frame: Frame
+    embedding: Future
+    at: float
+    answered: threading.Event
+
+
 class LiveLoop:
-    """A thread that classifies the camera's newest frame, again and again.
+    """Classifies the camera's newest frame, again and again.
+
+    One thread takes frames and asks for their embeddings, another one answers, so that the extractor has the next
+    frame by then. Where it is slow the first waits for the second: a frame taken early would be an old one.
 
     decision : what is published of the answers; viewfinder : the pictures; viewers : places to look at them
     frames, dropped : how many were classified, and how many passed over, so far
@@ -50,7 +65,12 @@ class LiveLoop:
         self._metrics, self._review, self._temperature = metrics, review, temperature
         self._to_review: Optional[str] = None
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+        self._asked: queue.Queue[Optional[_Asked]] = queue.Queue(1)
+        self._slow = False
+        self._threads = [
+            threading.Thread(target=self._take_frames, name="live", daemon=True),
+            threading.Thread(target=self._answer_frames, name="live answers", daemon=True),
+        ]
         self._telling = threading.RLock()
         self._told: Dict[str, Any] = {}
         self._rate = FrameRate()
@@ -62,7 +82,8 @@ class LiveLoop:
     def start(self) -> None:
         """Start the loop; a camera may come later, by a changed setting."""
         self._tell(CAMERA, self._camera_facts())
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End the loop and the camera's process."""
@@ -70,8 +91,9 @@ class LiveLoop:
         self._watchers.close()
         self.viewfinder.close()
         self._camera.stop()
-        if self._thread.is_alive():
-            self._thread.join(10.0)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(10.0)
 
     @property
     def camera(self):
@@ -87,12 +109,14 @@ class LiveLoop:
         with self._telling:  # asked for inside, so that an older answer can't be the last one told
             self._tell(MODEL, self._answering.model)
 
-    def _run(self) -> None:
+    # -- taking frames ------------------------------------------------------------------------
+
+    def _take_frames(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._step()
+                self._take()
             except CameraError:
-                self._tell_decision(self.decision.lose(time.time()), None)
+                self._asked.put(None)
                 self.viewfinder.wake()
             except ServiceError as error:
                 log.debug("a frame was not classified: %s", error)
@@ -101,10 +125,11 @@ class LiveLoop:
                 log.exception("a frame was not classified")
                 self._stopping.wait(1.0)
             self._tell(CAMERA, self._camera_facts())
+        self._asked.put(None)
         self._camera.close()
 
-    def _step(self) -> None:
-        """One pass: one frame, one answer."""
+    def _take(self) -> None:
+        """One pass: one frame, on its way to be answered."""
         self._stopping.wait(self._temperature.pause())
         info = self._answering.extractor
         if info is None:
@@ -117,16 +142,44 @@ class LiveLoop:
         self.captured = frame.captured
         self._tell(CAMERA, self._camera_facts())
         self.viewfinder.put(frame, now)
-        self._classify(frame)
+        asked = _Asked(frame, self._extraction.submit(frame.pixels), time.perf_counter(), threading.Event())
+        self._asked.put(asked)
+        if view.annotated or self._slow:
+            asked.answered.wait()
         if view.annotated:  # after the answer, so that the caption is that of this very frame
             self.viewfinder.put(frame._replace(jpeg=None, annotated=self._camera.annotated(self._caption())), now)
 
-    def _classify(self, frame: Frame) -> None:
-        started = time.perf_counter()
-        embedded = self._extraction.embed(frame.pixels)
+    def _caption(self) -> str:
+        """What is drawn into annotated pictures."""
+        return self.decision.now.label or "unknown"
+
+    def _camera_facts(self) -> Dict[str, Any]:
+        return dict(self._camera.state._asdict())
+
+    # -- answering ----------------------------------------------------------------------------
+
+    def _answer_frames(self) -> None:
+        while True:
+            asked = self._asked.get()
+            if asked is None:
+                if self._stopping.is_set():
+                    return
+                self._tell_decision(self.decision.lose(time.time()), None)
+                continue
+            try:
+                self._answer(asked)
+            except ServiceError as error:
+                log.debug("a frame was not classified: %s", error)
+            except Exception:
+                log.exception("a frame was not classified")
+            asked.answered.set()
+
+    def _answer(self, asked: _Asked) -> None:
+        frame, embedded = asked.frame, self._extraction.result(asked.embedding)
         scoring = time.perf_counter()
         answer = self._answering.classify(embedded.embedding, _PREDICTIONS, embedded.extractor)
         ended = time.perf_counter()
+        self._slow = embedded.milliseconds > _SLOW_MS
         self.frames += 1
         self.dropped = frame.number - self.frames
         self._metrics.time_stages(FROM_CAMERA, embed=embedded.milliseconds, head=(ended - scoring) * 1000)
@@ -146,7 +199,7 @@ class LiveLoop:
                 "timing_ms": {
                     "embed": round(embedded.milliseconds, 2),
                     "head": round((ended - scoring) * 1000, 2),
-                    "total": round((ended - started) * 1000, 2),
+                    "total": round((ended - asked.at) * 1000, 2),
                 },
             },
         )
@@ -166,13 +219,6 @@ class LiveLoop:
         if decided.changed:
             facts = {"decided": decided.label, "before": decided.before, "since": decided.since, "frame": frame}
             self._watchers.publish(DECISION, facts)
-
-    def _caption(self) -> str:
-        """What is drawn into annotated pictures."""
-        return self.decision.now.label or "unknown"
-
-    def _camera_facts(self) -> Dict[str, Any]:
-        return dict(self._camera.state._asdict())
 
     def _tell(self, kind: str, facts: Dict[str, Any]) -> None:
         """Publish facts when they have changed."""
