@@ -10,6 +10,7 @@ import numpy as np
 
 from coral_learn.heads import EmbeddingPipeline
 from coral_learn.training import SAME_PICTURE
+from service.camera.supervisor import ONLINE
 from service.errors import CameraError
 from service.learning import Answering
 from service.lessons import Lessons, Outcome, Prepared
@@ -18,6 +19,7 @@ from service.store.examples import Origin
 
 CAMERA = "camera"  # the source of such examples
 _NEXT_FRAME = 10.0  # seconds to wait for one
+_GOING_ON = 0.25  # seconds, where a capture goes on: who holds a button may have let go by then
 _BURSTS, _FRAMES = 32, 200  # captures that are remembered, and frames of each
 
 
@@ -35,53 +37,67 @@ class Captured(NamedTuple):
     missed: Optional[str]
 
 
+class Burst:
+    """The frames of one capture so far: the number of the last, and where those kept are, (D,) float32 each."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.directions: List[np.ndarray] = []
+
+
 class Capturing:
     """Takes frames from the live loop and teaches them."""
 
     def __init__(self, live: LiveLoop, lessons: Lessons, answering: Answering):
         self._live, self._lessons, self._answering = live, lessons, answering
         self._lock = threading.Lock()
-        self._bursts: OrderedDict[Tuple[str, str], List[np.ndarray]] = OrderedDict()
+        self._bursts: OrderedDict[Tuple[str, str], Burst] = OrderedDict()
 
     def capture(self, name: str, count: int, interval: float, group: Optional[str] = None) -> Captured:
         """Teach a class `count` frames, `interval` seconds apart, each a new one.
 
-        group : of an earlier capture that goes on. Raises `CameraError` where there is not even one frame, and as
-        `Lessons` does.
+        group : of an earlier capture that goes on; where there is no new frame yet it ends without one. Raises
+        `CameraError` where the camera is not there, and as `Lessons` does.
         """
         group = group or uuid.uuid4().hex
-        kept: List[Prepared] = []
-        frames, last, missed = 0, 0, None
+        burst, kept = self._burst(name, group), []
+        frames, missed = 0, None
         due = time.monotonic()
         while frames < count:
             time.sleep(max(0.0, due - time.monotonic()))
             due += interval
             try:
-                frame = self._live.picture(after=last, timeout=_NEXT_FRAME)
+                going_on = burst.last and not frames
+                frame = self._live.picture(after=burst.last, timeout=_GOING_ON if going_on else _NEXT_FRAME)
             except CameraError as error:
-                if not frames:
+                if not frames and not (going_on and self._live.camera.state == ONLINE):
                     raise
                 missed = str(error)
                 break
-            frames, last = frames + 1, frame.number
+            frames, burst.last = frames + 1, frame.number
             prepared = self._lessons.prepare(frame.jpeg)
-            if self._is_new(name, group, prepared):
+            if self._is_new(burst, prepared):
                 kept.append(prepared)
         outcome = self._lessons.teach(name, kept, Origin(CAMERA, group))
         return Captured(outcome, group, frames, frames - len(kept), missed)
 
-    def _is_new(self, name: str, group: str, prepared: Prepared) -> bool:
+    def _burst(self, name: str, group: str) -> Burst:
+        with self._lock:
+            burst = self._bursts.setdefault((name, group), Burst())
+            self._bursts.move_to_end((name, group))
+            while len(self._bursts) > _BURSTS:
+                self._bursts.popitem(last=False)
+            return burst
+
+    def _is_new(self, burst: Burst, prepared: Prepared) -> bool:
         """Whether a frame differs from those of its capture so far; if so it is one of them from now on."""
         extractor = self._answering.must_be_of(prepared.extractor)
         pipeline = EmbeddingPipeline(extractor.embedding_size, self._answering.manifest.mean_embedding)
         direction = pipeline(prepared.embedding)[0].astype(np.float32)
         with self._lock:
-            burst = self._bursts.setdefault((name, group), [])
-            self._bursts.move_to_end((name, group))
-            while len(self._bursts) > _BURSTS:
-                self._bursts.popitem(last=False)
-            if any(len(one) == len(direction) and one @ direction >= SAME_PICTURE for one in burst):
+            known = burst.directions
+            if any(len(one) == len(direction) and one @ direction >= SAME_PICTURE for one in known):
                 return False
-            burst.append(direction)
-            del burst[:-_FRAMES]
+            known.append(direction)
+            del known[:-_FRAMES]
             return True

@@ -36,7 +36,8 @@ class Viewfinder:
         """What to make of the next frame. now : of `time.monotonic`"""
         if now < self._due:
             return View(False, False)
-        return View(now < self._until[False], now < self._until[True])
+        first = self._frame[False] is None  # the next one of a slow camera may be long in coming
+        return View(first or now < self._until[False], now < self._until[True])
 
     def put(self, frame: Frame, now: float) -> None:
         """Take the newest frame, with the pictures it has."""

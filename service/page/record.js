@@ -5,8 +5,7 @@ import { known, refresh } from "./known.js";
 import { showError } from "./messages.js";
 import { count, taughtWords } from "./words.js";
 
-const FRAMES = 3; // a request, after the first
-const INTERVAL = 0.2; // seconds
+const INTERVAL = 200; // milliseconds between frames
 const BUSY_TURNS = 5;
 
 // The button of a class's card; tell : gets words on how it goes.
@@ -60,7 +59,11 @@ class Hold {
     Object.assign(this, { running: true, kept: 0, alike: 0, group: `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}` });
     this.show(true);
     try {
-      do await this.take(this.kept + this.alike ? FRAMES : 1); while (this.held);
+      await this.take();
+      while (this.held) {
+        await pause(INTERVAL); // frame by frame, so that nothing is taken after the button was let go
+        if (this.held) await this.take();
+      }
     } catch (error) {
       showError(error);
     }
@@ -69,13 +72,13 @@ class Hold {
     await refresh();
   }
 
-  async take(frames, turns = BUSY_TURNS) {
+  async take(turns = BUSY_TURNS) {
     try {
-      this.count(await post("/v1/camera/capture", { class: this.name, count: frames, interval_s: INTERVAL, capture: this.group }));
+      this.count(await post("/v1/camera/capture", { class: this.name, capture: this.group }));
     } catch (error) {
       if (error.code !== "extractor_busy" || !turns) throw error;
       await pause(1000 * (error.retryAfter || 1));
-      await this.take(frames, turns - 1);
+      await this.take(turns - 1);
     }
   }
 

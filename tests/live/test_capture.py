@@ -92,6 +92,17 @@ def test_frames_nearly_the_same_are_dropped(start_daemon, tiny_model, tmp_path, 
     assert other.json["capture"] != "one"
 
 
+def test_a_capture_that_goes_on_waits_for_no_frame(start_daemon, tiny_model, camera_folder):
+    """With a slow camera the frame that was taken is not taken again, nor the next one waited for."""
+    flags = ("--camera", str(camera_folder), "--camera-fps", "0.05")
+    daemon = start_daemon("--model", str(tiny_model), *flags)
+    asked = {"class": "ball", "capture": "one"}
+    first, again = (daemon.post_json("/v1/camera/capture", asked) for _ in range(2))
+    assert (first.status, first.json["frames"]) == (201, 1)
+    assert (again.status, again.json["frames"], again.json["near_duplicates"]) == (200, 0, 0)
+    assert "no new picture" in again.json["missed"]
+
+
 def test_a_capture_is_one_step(seeing):
     """Undone as a whole."""
     taught = seeing.post_json("/v1/camera/capture", {"class": "ball", "count": 3, "interval_s": 0})
