@@ -14,21 +14,21 @@ from service.errors import ExtractorBusy
 from service.extraction import ExtractorSupervisor
 from service.extraction.supervisor import QUEUE_LENGTH
 
-PLACES = QUEUE_LENGTH + 4  # some decode while others wait; far fewer than the server has threads
-OF_UPLOADS = PLACES // 2  # these wait for the disk as well, which must not keep others from asking
+SEATS = QUEUE_LENGTH + 4  # some decode while others wait; far fewer than the server has threads
+OF_UPLOADS = SEATS // 2  # these wait for the disk as well, which must not keep others from asking
 CLASSIFY, TEACH = "/v1/classify", "/v1/examples"
 
 
-class Places:
-    """Places for requests. within : where each takes a place as well, which other kinds may take, too"""
+class Seats:
+    """Seats for requests. within : where each takes a place as well, which other kinds may take, too"""
 
-    def __init__(self, count: int, within: Optional["Places"] = None):
+    def __init__(self, count: int, within: Optional["Seats"] = None):
         self._count, self._within = count, within
         self._taken, self._lock = 0, threading.Lock()
 
     @property
     def full(self) -> bool:
-        """Whether no place is left."""
+        """Whether no seat is left."""
         return self._taken >= self._count or (self._within is not None and self._within.full)
 
     def __enter__(self) -> None:
@@ -48,12 +48,12 @@ class Places:
 
 
 class Crowd:
-    """The places of one daemon."""
+    """The seats of one daemon."""
 
     def __init__(self, extraction: ExtractorSupervisor):
         self._extraction = extraction
-        self._every = Places(PLACES)
-        self._uploads = Places(OF_UPLOADS, self._every)
+        self._every = Seats(SEATS)
+        self._uploads = Seats(OF_UPLOADS, self._every)
 
     def check(self, method: str, path: str) -> None:
         """Raise `ExtractorBusy` for a request that would be refused now.
@@ -73,7 +73,7 @@ class Crowd:
             places = self._uploads if endpoint == "examples.add_examples" else self._every
             app.view_functions[endpoint] = self._guarded(app.view_functions[endpoint], places)
 
-    def _guarded(self, view: Callable, places: Places) -> Callable:
+    def _guarded(self, view: Callable, places: Seats) -> Callable:
         @functools.wraps(view)
         def guarded(**arguments):
             self._extraction.must_have_room()

@@ -1,9 +1,9 @@
-"""Places for requests with pictures: bounded, and given back."""
+"""Seats for requests with pictures: bounded, and given back."""
 
 import pytest
 
 from service.errors import ExtractorBusy
-from service.http.crowd import CLASSIFY, OF_UPLOADS, PLACES, TEACH, Crowd, Places
+from service.http.crowd import CLASSIFY, OF_UPLOADS, SEATS, TEACH, Crowd, Seats
 
 
 class Idle:
@@ -15,8 +15,8 @@ class Idle:
 
 def test_places_are_counted_within_and_without():
     """A kind has its own limit and takes places of the whole; who is refused takes none; all are given back."""
-    every = Places(3)
-    some = Places(2, every)
+    every = Seats(3)
+    some = Seats(2, every)
     with some, some:
         assert some.full
         assert not every.full
@@ -44,7 +44,7 @@ def test_uploads_leave_places_for_questions():
     with pytest.raises(ExtractorBusy):
         crowd.check("POST", TEACH)
     crowd.check("POST", CLASSIFY)
-    for _ in range(PLACES - OF_UPLOADS):
+    for _ in range(SEATS - OF_UPLOADS):
         crowd._every.__enter__()
     with pytest.raises(ExtractorBusy):
         crowd.check("POST", CLASSIFY)
