@@ -12,7 +12,7 @@ from coral_learn.manifest import Manifest
 from coral_learn.runtime.choose import sysfs_of
 from service.calibrating import Calibrating
 from service.camera import Camera, CameraOptions
-from service.camera.sources import resolve_camera
+from service.camera.sources import AUTO, resolve_camera
 from service.capturing import Capturing
 from service.demo import draw_demo
 from service.doctor.practice import Practice
@@ -144,7 +144,7 @@ def picture_limits(settings: Settings) -> ImageLimits:
 
 def shows_demo(settings: Settings) -> bool:
     """Whether drawn pictures stand in for a camera."""
-    return settings.demo and settings.camera == "auto" and resolve_camera(settings.camera) is None
+    return settings.demo and settings.camera == AUTO and resolve_camera(settings.camera) is None
 
 
 def check_kept_classes(settings: Settings) -> None:
@@ -160,7 +160,7 @@ def _decision_rule(settings: Settings) -> DecisionRule:
 def camera_options(settings: Settings, store: Store) -> CameraOptions:
     """What the settings say about the camera."""
     options = CameraOptions(
-        source=resolve_camera(settings.camera),
+        source=AUTO if settings.camera == AUTO else resolve_camera(settings.camera),
         fps=settings.camera_fps,
         width=settings.camera_width,
         height=settings.camera_height,

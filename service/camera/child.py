@@ -18,7 +18,7 @@ from service.camera.making import FrameMaker, Made
 from service.camera.newest import NewestShot, Taken
 from service.camera.options import CameraOptions, Patience
 from service.camera.shot import Shot
-from service.camera.sources import Source, open_source
+from service.camera.sources import AUTO, WAITING, Source, open_source, resolve_camera
 from service.camera.view import View
 from service.errors import CameraError
 
@@ -67,6 +67,11 @@ class Reader:
         self.frozen = frozen
 
     @property
+    def name(self) -> Optional[str]:
+        """What is read: the device that `auto` means, once it is found."""
+        return self._options.source
+
+    @property
     def kind(self) -> Optional[str]:
         return self._source.kind if self._source is not None else None
 
@@ -77,6 +82,7 @@ class Reader:
     def run(self) -> None:
         """Read until that fails."""
         try:
+            self._options = _found(self._options)
             self._source = open_source(self._options, self._patience)
             self._read_all(self._source)
         except CameraError as error:
@@ -105,6 +111,16 @@ class Reader:
         if self.frozen is not None:
             return _digest(shot) != self.frozen
         return not shot.same_as(before)
+
+
+def _found(options: CameraOptions) -> CameraOptions:
+    """Options with the device that `auto` means. Raises `CameraError` when there is none."""
+    if options.source != AUTO:
+        return options
+    source = resolve_camera(AUTO)
+    if source is None:
+        raise CameraError(WAITING)
+    return options._replace(source=source)
 
 
 class Desk:
@@ -136,6 +152,7 @@ class Desk:
             "annotated": None if caption is None else self._maker.annotated(made, caption),
             "width": made.size[0],
             "height": made.size[1],
+            "source": self._reader.name,
             "kind": self._reader.kind,
             "rate": self._newest.rate,
             "broken": self._broken + self._reader.broken,

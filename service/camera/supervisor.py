@@ -11,12 +11,13 @@ import socket
 import struct
 import threading
 import time
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
 from service.addresses import masked
 from service.camera.options import CameraOptions, Patience
+from service.camera.sources import AUTO, WAITING, resolve_camera
 from service.children import Child
 from service.errors import CameraError, ChildError
 
@@ -67,10 +68,18 @@ class CameraState(NamedTuple):
 
 
 class Camera:
-    """The camera of one source. `state` may be read, `stop` and `change` called from any thread."""
+    """The camera of one source. `state` may be read, `stop` and `change` called from any thread.
 
-    def __init__(self, options: CameraOptions, patience: Patience = Patience()):
-        self._options, self._patience = options, patience
+    find : the device that `auto` means now, None while there is none
+    """
+
+    def __init__(
+        self,
+        options: CameraOptions,
+        patience: Patience = Patience(),
+        find: Callable[[str], Optional[str]] = resolve_camera,
+    ):
+        self._options, self._patience, self._find = options, patience, find
         self._child: Optional[Child] = None
         self._changing = threading.Lock()
         self._changed: Optional[CameraOptions] = None
@@ -166,18 +175,36 @@ class Camera:
 
     def _first_state(self) -> CameraState:
         source = self._options.source
-        reason = "no camera is configured or connected" if source is None else "the camera is being opened"
-        state = NONE if source is None else STARTING
+        reason = "no camera is configured" if source is None else WAITING
+        source = self._find(AUTO) if source == AUTO else source
         restarts = max(0, self._starts - 1)
-        return CameraState(state, reason, source and masked(source), time.time(), restarts=restarts)
+        state = CameraState(NONE, reason, None, time.time(), restarts=restarts)
+        return state if source is None else _starting(state, source)
+
+    def _source(self) -> str:
+        """What the process is to open. Raises `CameraError` while `auto` finds nothing.
+
+        After a loss `auto` goes to the process itself: the camera may come back as another device, and asking may hang.
+        """
+        if self._options.source != AUTO or self.state.state == LOST:
+            return self._options.source
+        if self.state.state == NONE:
+            found = self._find(AUTO)
+            if found is None:
+                self._wake.wait(self._patience.search)
+                raise CameraError(self.state.reason)
+            log.info("a camera was connected: %s", found)
+            self.state = _starting(self.state, found)
+        return self.state.source
 
     def _start(self) -> None:
         pauses = self._patience.pauses
         self._wake.wait(pauses[min(self._failures, len(pauses) - 1)])
         self._check_wanted()
+        options = self._options._replace(source=self._source())
         self._before, self._last = self._before + self._last, 0
         self._broken_before, self._broken = self._broken_before + self._broken, 0
-        arguments = {"options": tuple(self._options), "patience": tuple(self._patience), "frozen": self._frozen}
+        arguments = {"options": tuple(options), "patience": tuple(self._patience), "frozen": self._frozen}
         try:
             child = Child(_TARGET, arguments)
         except ChildError as error:
@@ -231,8 +258,9 @@ class Camera:
         size = facts["width"], facts["height"]
         self._broken = facts["broken"]
         if state.state != ONLINE:
-            log.info("camera online: %s", state.source)
-            state = state._replace(state=ONLINE, reason="", since=time.time(), fps=None)
+            source = masked(facts["source"])
+            log.info("camera online: %s", source)
+            state = state._replace(state=ONLINE, reason="", source=source, since=time.time(), fps=None)
             self._told = now
         elif now - self._told > self._patience.figures:
             self._told = now
@@ -252,6 +280,11 @@ class Camera:
         self.state = self.state._replace(state=LOST, reason=reason, since=since, fps=None, broken=broken)
         self._failures += 1
         return CameraError(reason)
+
+
+def _starting(state: CameraState, source: str) -> CameraState:
+    reason = "the camera is being opened"
+    return state._replace(state=STARTING, reason=reason, source=masked(source), since=time.time())
 
 
 def _bound_receiving(child: Child) -> None:

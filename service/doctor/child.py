@@ -10,6 +10,7 @@ import os
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import Any, Callable, Dict
 
 from coral_learn.errors import CoralLearnError
@@ -17,7 +18,7 @@ from coral_learn.extractor import Extractor
 from coral_learn.runtime.edgetpu import LIBRARY
 from coral_learn.runtime.lock import DeviceLock
 from coral_learn.runtime.tflite import EDGETPU_ORDER, find_library
-from service.doctor import v4l2
+from service import v4l2
 from service.doctor.golden import cosine, picture
 
 _RUNS, _LONGEST = 10, 3.0  # of timing, seconds
@@ -44,7 +45,7 @@ def cameras(channel, arguments: Dict[str, Any]) -> None:
     for node in arguments["nodes"]:
         channel.send(("stage", node))
         try:
-            found[node] = dict(v4l2.describe(node)._asdict())
+            found[node] = dict(v4l2.describe(Path(node))._asdict())
         except OSError as error:
             found[node] = {"error": error.strerror or str(error)}
     channel.send(("result", found))

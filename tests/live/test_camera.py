@@ -285,6 +285,40 @@ def test_change_cuts_short_what_hangs(moving, watch):
         assert camera.options.source == other.url()
 
 
+def test_auto_finds_what_is_connected_later(tmp_path, moving):
+    """None, and not lost, until there is one; a folder stands for the device."""
+    (tmp_path / "one.jpg").write_bytes(moving(0))
+    connected = []
+    camera = Camera(CameraOptions("auto"), QUICK._replace(search=0.05), lambda _: connected[0] if connected else None)
+    try:
+        for _ in range(3):
+            with pytest.raises(CameraError, match="waiting for one"):
+                camera.next(SIDE, SIDE, False)
+        assert camera.state[:3] == (NONE, "no camera is connected; waiting for one", None)
+        assert camera.pid is None
+        connected.append(str(tmp_path))
+        assert frame_of(camera).number == 1
+        assert (camera.state.state, camera.state.source, camera.state.restarts) == (ONLINE, str(tmp_path), 0)
+        assert camera.options.source == "auto"  # so that no other setting seems to have changed it
+    finally:
+        camera.stop()
+        camera.close()
+
+
+def test_auto_is_left_at_once(moving):
+    """A change and a stop do not wait for the next look."""
+    with MjpegServer(moving) as running:
+        camera = Camera(CameraOptions("auto"), QUICK._replace(search=60.0), lambda _: None)
+        try:
+            threading.Timer(0.3, camera.change, [CameraOptions(running.url())]).start()
+            began = time.monotonic()
+            assert frame_of(camera).width == 128
+            assert time.monotonic() - began < 40
+        finally:
+            camera.stop()
+            camera.close()
+
+
 def test_folder_that_is_emptied_and_filled(tmp_path, moving, watch):
     """Lost with the reason, and back."""
     (tmp_path / "one.jpg").write_bytes(moving(0))

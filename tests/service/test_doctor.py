@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from made_up_machine import GIGABYTE, MadeUpMachine
 
+from service import v4l2
 from service.doctor import (
     cameras,
     devices,
@@ -22,7 +23,6 @@ from service.doctor import (
     port,
     system,
     usb,
-    v4l2,
 )
 from service.doctor.attempt import Outcome
 from service.doctor.check import FAIL, OK, SKIP, STATES, WARN, Check, report
@@ -710,13 +710,14 @@ class Driver:
     [
         (Driver(0x84A00001, 0x04200001, [(b"YUYV", [(1, 640, 480), (1, 1280, 720)]), (b"MJPG", [])]), True, None),
         (Driver(0x84A00001, 0x04A00000, [(b"YUYV", [])]), False, []),
+        (Driver(0x04008000 | 0x1, 0, [(b"H264", [])]), False, []),
+        (Driver(0x04000001, 0, [(b"Y16\xa0", [])]), True, ["Y16-BE"]),
         (Driver(0x04001000, 0, [(b"NV12", [(3, 32, 4096, 2, 16, 2160, 2)])]), True, ["NV12 32x16 to 4096x2160"]),
     ],
 )
-def test_asking_a_node(monkeypatch, driver, captures, formats):
-    """A webcam with two formats, its metadata node, and a camera with several planes and any size."""
-    monkeypatch.setattr("service.doctor.v4l2.fcntl.ioctl", driver)
-    facts = v4l2.describe("/dev/null")
+def test_asking_a_node(driver, captures, formats):
+    """A webcam with two formats, its metadata node, a codec, numbers the other way round, and planes of any size."""
+    facts = v4l2.describe(Path("/dev/null"), driver)
     expected = ["YUYV 640x480, 1280x720", "MJPG"] if formats is None else formats
     assert facts == ("HD Webcam", "uvcvideo", captures, expected)
 
@@ -724,7 +725,7 @@ def test_asking_a_node(monkeypatch, driver, captures, formats):
 def test_asking_what_is_no_camera():
     """Another device answers with an error."""
     with pytest.raises(OSError):
-        v4l2.describe("/dev/null")
+        v4l2.describe(Path("/dev/null"))
 
 
 # -- disk, clock, memory, port --------------------------------------------------------------

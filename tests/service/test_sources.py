@@ -10,11 +10,12 @@ import pytest
 
 from service.camera import CameraOptions
 from service.camera.sources import open_source, resolve_camera
-from service.camera.sources.device import Node, V4l2Source, query
+from service.camera.sources.device import V4l2Source
 from service.camera.sources.folder import FolderSource
 from service.camera.sources.http import Address, _moved
 from service.camera.sources.rtsp import capture_options
 from service.errors import CameraError
+from service.v4l2 import Node, query
 
 
 @pytest.mark.parametrize(
@@ -91,9 +92,9 @@ CAPTURE, METADATA, M2M, STREAMING, OF_THE_NODE = 0x1, 0x00800000, 0x8000, 0x0400
 def node_file(tmp_path, driver, of_device, of_node):
     """What `query` finds for a node whose driver answers so."""
 
-    def ioctl(_, request, answer, mutate):
-        assert (request, mutate) == (0x80685600, True)
-        answer[:] = struct.pack("16s32s32sIII12x", driver, b"A camera", b"usb-1", 0x050F00, of_device, of_node)
+    def ioctl(_, request, data):
+        assert (request, len(data)) == (0x80685600, 104)
+        return struct.pack("16s32s32sIII12x", driver, b"A camera", b"usb-1", 0x050F00, of_device, of_node)
 
     path = tmp_path / "video0"
     path.touch()
@@ -154,9 +155,9 @@ class MadeUpCapture:
         self.released = True
 
 
-def made_up_camera(capture, driver="uvcvideo", **options):
+def made_up_camera(capture, driver="uvcvideo", capabilities=CAPTURE, **options):
     """A source on it."""
-    node = Node(driver, "A camera", CAPTURE)
+    node = Node(driver, "A camera", capabilities)
     return V4l2Source(CameraOptions("/dev/video0", **options), lambda _: capture, lambda _: node)
 
 
@@ -187,10 +188,21 @@ def test_device_gives_pixels(make_picture):
     assert other.values[cv2.CAP_PROP_CONVERT_RGB] == 1
 
 
+def test_planes_are_converted_by_opencv(make_picture):
+    """OpenCV gives them as one row of bytes otherwise, and aborts: seen with the kernel's virtual camera."""
+    capture = MadeUpCapture([make_picture("red")[..., ::-1]])
+    source = made_up_camera(capture, driver="mx6s-csi", capabilities=0x1000)
+    assert capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter_fourcc(*"YUYV")
+    assert capture.values[cv2.CAP_PROP_CONVERT_RGB] == 1
+    assert np.array_equal(source.read().decode()[0], make_picture("red"))
+
+
 def test_device_formats():
     """One that the camera doesn't have is refused; on a ribbon cable YUYV is asked for, on USB nothing."""
+    refused = MadeUpCapture([])
     with pytest.raises(CameraError, match="doesn't give the format MJPG, it gives YUYV"):
-        made_up_camera(MadeUpCapture([]), format="MJPG")
+        made_up_camera(refused, format="MJPG")
+    assert refused.released
     capture = MadeUpCapture([], ("NV12", "YUYV"))
     made_up_camera(capture, driver="mx6s-csi")
     assert capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter_fourcc(*"YUYV")

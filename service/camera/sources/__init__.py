@@ -9,14 +9,18 @@ from typing import Callable, Optional
 from service.addresses import masked
 from service.camera.options import CameraOptions, Patience
 from service.camera.sources.base import Source
-from service.camera.sources.device import V4l2Source, can_capture, video_nodes
+from service.camera.sources.device import V4l2Source
 from service.camera.sources.folder import FolderSource
 from service.camera.sources.http import HttpSource
 from service.camera.sources.rtsp import RtspSource
 from service.camera.sources.video import VideoSource
 from service.errors import CameraError
+from service.v4l2 import can_capture, video_nodes
 
-__all__ = ["Source", "open_source", "resolve_camera"]
+__all__ = ["AUTO", "WAITING", "Source", "open_source", "resolve_camera"]
+
+AUTO = "auto"  # the first device of the kernel that takes pictures
+WAITING = "no camera is connected; waiting for one"
 
 _FOLDER_RATE = 1.0  # pictures a second
 
@@ -50,6 +54,6 @@ def resolve_camera(
     """
     if setting == "none" or not setting:
         return None
-    if setting == "auto":
+    if setting == AUTO:
         return next((str(node) for node in video_nodes(devices) if captures(node)), None)
     return f"/dev/video{setting}" if setting.isdigit() else setting
