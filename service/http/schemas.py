@@ -403,6 +403,13 @@ CAPTURE_BODY = only(
         capture=dict(text("of an earlier one that goes on", minLength=1, maxLength=200)),
     )
 )
+MOST_STEPS = 1000  # that are undone at once
+UNDO_BODY: Schema = {
+    "anyOf": [
+        only({"type": "object", "properties": {"step": or_null(COUNT)}}),
+        only(record(steps=list_of(COUNT, minItems=1, maxItems=MOST_STEPS))),
+    ]
+}
 NAME_BODY = only(record(name=CLASS_NAME))
 CLASS_CHANGE: Schema = {"anyOf": [NAME_BODY, only(record(enabled=YES_OR_NO))]}
 CLASS_BODY = only(record(**{"class": CLASS_NAME}))
