@@ -1,24 +1,36 @@
 """After lessons the live model is measured in the background, each example left out in turn.
 
-That says how good it is by now, and where "none of these" begins.
+That says how good it is by now, where "none of these" begins, and which examples look wrong.
 """
 
 import logging
 import threading
-from typing import List, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from coral_learn.errors import CoralLearnError
-from coral_learn.training import calibrate, choose_classes, evaluate_left_out
+from coral_learn.training import LeftOut, calibrate_left_out, choose_classes, evaluate_evidence, examine_left_out
 from service.errors import ServiceError
 from service.learning import Answering, LiveCopy, Versions
+from service.report import findings_of, measured
 from service.store import Store
+from service.store.examples import Learnt
 
 log = logging.getLogger(__name__)
 
 # Lessons come in bursts; one calibration after a burst is enough.
 _QUIET = 0.5
+# Pictures are compared each with each, so the work grows with the square; only a single class can be larger.
+_MOST_EXAMINED = 2500
+
+
+class Measured(NamedTuple):
+    """A measured copy of the live model. ids : of the examples it was measured with, as `left_out` counts them"""
+
+    taken: LiveCopy
+    left_out: LeftOut
+    ids: List[str]
 
 
 class Calibrating:
@@ -33,6 +45,7 @@ class Calibrating:
         self._store, self._answering, self._versions = store, answering, versions
         self._rates = false_accept_rate, most_refused
         self._measuring = threading.Lock()
+        self._unexamined: Optional[Measured] = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="calibrating", daemon=True)
 
@@ -56,6 +69,7 @@ class Calibrating:
             try:
                 self.measure()
                 self._versions.save_live()
+                self.examine()
             except (CoralLearnError, ServiceError):
                 log.exception("the live model could not be measured; it answers as before")
 
@@ -64,23 +78,37 @@ class Calibrating:
         with self._measuring:
             if self._answering.extractor is None or self._is_measured():
                 return
-            taken, embeddings, labels = self._sample()
-            found = calibrate(taken.copy, embeddings, labels, *self._rates)
-            evaluation = evaluate_left_out(taken.copy, embeddings, labels)
-            report = {"left_out": evaluation.as_dict(), "calibration": found.as_dict()}
+            taken, examples = self._sample()
+            labels = [one.class_id for one in examples]
+            size = taken.copy.pipeline.size
+            embeddings = np.array([one.embedding for one in examples], np.float32).reshape(len(examples), size)
+            found, left_out = calibrate_left_out(taken.copy, embeddings, labels, *self._rates)
+            ids = [examples[index].id for index in left_out.chosen]
+            evaluation = evaluate_evidence(taken.copy, left_out.evidence, left_out.labels)
+            figures = measured(evaluation, ids, left_out.labels)
+            report = {"left_out": figures, "calibration": found.as_dict(), "findings": None}
             self._answering.take_measured(taken, report)
+            self._unexamined = Measured(taken, left_out, [one.id for one in examples])
+
+    def examine(self) -> None:
+        """Look through the examples by which the live model was measured last, once.
+
+        Apart from `measure`, as it takes longer and lessons wait for that.
+        """
+        with self._measuring:
+            last, self._unexamined = self._unexamined, None
+        if last is not None:
+            found = examine_left_out(last.taken.copy, last.left_out.last(_MOST_EXAMINED))
+            self._answering.take_findings(last.taken, findings_of(found, last.ids))
 
     def _is_measured(self) -> bool:
         """Whether an upload has had the live model measured as it is now."""
         report = self._answering.live_report
         return report is not None and report["revision"] == self._answering.revision
 
-    def _sample(self) -> Tuple[LiveCopy, np.ndarray, List[int]]:
-        """A copy of the live model with what it learnt of some whole classes: (N, D) float32 and N labels."""
+    def _sample(self) -> Tuple[LiveCopy, List[Learnt]]:
+        """A copy of the live model, with what it learnt of some whole classes."""
         with self._store.changing:  # so that both are of one moment
             taken, digest = self._answering.copy_live(), self._answering.extractor.digest
             chosen = choose_classes(taken.copy.counts)
-            some = [one for class_id in chosen for one in self._store.examples.learnt_of(digest, class_id)]
-        size = taken.copy.pipeline.size
-        embeddings = np.array([one.embedding for one in some], np.float32).reshape(len(some), size)
-        return taken, embeddings, [one.class_id for one in some]
+            return taken, [one for class_id in chosen for one in self._store.examples.learnt_of(digest, class_id)]

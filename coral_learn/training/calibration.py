@@ -9,7 +9,7 @@ World, 2005).
 """
 
 from collections import Counter
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from coral_learn.errors import OptionError
 from coral_learn.heads.base import Calibration, Evidence, IncrementalHead, places_of
 from coral_learn.heads.imprinting import ImprintingHead
 from coral_learn.heads.softmax import SoftmaxHead
+from coral_learn.training.left_out import LeftOut
 
 FALSE_ACCEPT_RATE = 0.05
 MOST_REFUSED = 1.0
@@ -68,19 +69,29 @@ def calibrate(
     most_refused : share of the examples themselves that may be refused for it; where the rate would
         refuse more, the threshold gives way. 1 keeps the rate whatever it costs.
     """
+    return calibrate_left_out(head, embeddings, labels, false_accept_rate, most_refused)[0]
+
+
+def calibrate_left_out(
+    head: IncrementalHead,
+    embeddings: np.ndarray,
+    labels: Sequence[Any],
+    false_accept_rate: float = FALSE_ACCEPT_RATE,
+    most_refused: float = MOST_REFUSED,
+) -> Tuple[Calibrated, LeftOut]:
+    """The same, and what it was found by, which `evaluate_evidence` and `examine_left_out` take as well."""
     check_rate(false_accept_rate)
     chosen = choose_examples(labels)
-    labels, embeddings = [labels[index] for index in chosen], np.asarray(embeddings)[chosen]
-    if not labels:
+    if isinstance(head, ImprintingHead) and head.kept and chosen:
+        _give_lead(head, np.asarray(embeddings)[chosen], [labels[index] for index in chosen])
+    left_out = LeftOut.of(head, embeddings, labels, chosen)
+    if not chosen:
         head.calibration = Calibration(head.scale)
-        return Calibrated(head.calibration, 0, None, None)
-    if isinstance(head, ImprintingHead) and head.kept:
-        _give_lead(head, embeddings, labels)
-    left_out, strange = head.leave_one_out(embeddings, labels), head.as_strangers(embeddings, labels)
-    own = places_of(labels, head.classes)
-    result = _calibration(left_out, own, strange, head.scale, false_accept_rate, most_refused)
+        return Calibrated(head.calibration, 0, None, None), left_out
+    strange, own = head.as_strangers(left_out.embeddings, left_out.labels), places_of(left_out.labels, head.classes)
+    result = _calibration(left_out.evidence, own, strange, head.scale, false_accept_rate, most_refused)
     head.calibration = result.calibration
-    return result
+    return result, left_out
 
 
 def calibrate_softmax(

@@ -21,6 +21,7 @@ class Evaluation(NamedTuple):
         answers among examples that got such scores
     refused : share taken for none of the classes
     classes : the classes met, sorted; confusion[i][j] : examples of class i answered as answers[j]
+    given : the answer to each example in turn
     """
 
     examples: int
@@ -31,10 +32,11 @@ class Evaluation(NamedTuple):
     classes: List[Any]
     answers: List[Any]
     confusion: List[List[int]]
+    given: Sequence[Any] = ()
 
     def as_dict(self) -> Dict[str, Any]:
-        """For JSON."""
-        return dict(self._asdict())
+        """For JSON: the figures, without the single answers."""
+        return {field: value for field, value in self._asdict().items() if field != "given"}
 
     def class_accuracy(self) -> Dict[Any, float]:
         """Share answered right of each class met."""
@@ -66,6 +68,11 @@ def evaluate_left_out(head: IncrementalHead, embeddings: np.ndarray, labels: Seq
         some = slice(start, start + _ROWS_AT_ONCE)
         parts.append(Answers.of(head, head.leave_one_out(np.asarray(embeddings)[some], labels[some])))
     return judge(parts, labels)
+
+
+def evaluate_evidence(head: Head, evidence: Evidence, labels: Sequence[Any]) -> Evaluation:
+    """The same from what a head has found in N examples already. evidence : as of `leave_one_out`"""
+    return judge([Answers.of(head, evidence)] if len(labels) else [], labels)
 
 
 class Answers(NamedTuple):
@@ -114,6 +121,7 @@ def judge(parts: Sequence[Answers], labels: Sequence[Any]) -> Evaluation:
         classes,
         answers,
         confusion.tolist(),
+        given,
     )
 
 

@@ -1,6 +1,6 @@
 """Calls about all that was taught."""
 
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 from service.client.answers import Job, job_of
 from service.client.bodies import Counted, PathLike, Transferred
@@ -35,6 +35,10 @@ class Dataset(Calls):
         """What was done, {"step", "action", "details", "created"} each, newest first, fetched page by page."""
         return self._transport.pages("/v1/journal")
 
-    def undo(self, step: Optional[int] = None) -> Dict[str, Any]:
-        """Take back the last step. step : only when that is the last one."""
-        return self._transport.json("POST", "/v1/undo", {} if step is None else {"step": step})
+    def undo(self, step: Optional[int] = None, steps: Optional[Sequence[int]] = None) -> Dict[str, Any]:
+        """Take back the last step.
+
+        step : only when that is the last one; steps : all of these, of one gesture, when they are the last ones
+        """
+        body = {} if step is None else {"step": step}
+        return self._transport.json("POST", "/v1/undo", body if steps is None else {"steps": list(steps)})

@@ -1,11 +1,13 @@
 """/v1/journal and /v1/undo"""
 
+from typing import List, Optional
+
 from flask import Blueprint, jsonify
 
 from service.errors import Invalid
 from service.http.description import Media, describes
 from service.http.reading import json_body, paging
-from service.http.schemas import COUNT, PAGING, only, or_null, page_of, record, ref
+from service.http.schemas import MOST_STEPS, PAGING, STEP, UNDO_BODY, list_of, page_of, record, ref
 from service.http.services import services
 from service.store.journal import StoredStep
 
@@ -23,20 +25,39 @@ def list_steps():
 
 @blueprint.post("/v1/undo")
 @describes(
-    answers={200: record(undone=ref("Step"), model=ref("ModelTag")), 409: ("nothing_to_undo", "step_passed")},
-    body=Media(only({"type": "object", "properties": {"step": or_null(COUNT)}}), required=False),
+    answers={
+        200: record(undone=ref("Step"), steps=list_of(STEP), model=ref("ModelTag")),
+        409: ("nothing_to_undo", "step_passed"),
+    },
+    body=Media(UNDO_BODY, required=False),
 )
 def undo():
-    """Take back the last step; with {"step": N} only when that is the last one."""
-    parts, body = services(), json_body()
-    step = body.get("step") if isinstance(body, dict) else None
-    if not isinstance(body, dict) or set(body) - {"step"} or not (step is None or type(step) is int):
-        raise Invalid('the body is empty or a JSON object with one field: {"step": NUMBER}', "step", "body_invalid")
-    undone = parts.teaching.undo(step)
+    """Take back the last step; with {"step": N} only when that is the last one.
+
+    With {"steps": [N, ...]} all of these or none: those of one gesture, as the requests of one recording. They must be
+    the last ones, and of several each must have added pictures or a class, or renamed one.
+    """
+    parts, numbers = services(), _steps_in_body()
+    undone = [parts.teaching.undo()] if numbers is None else parts.teaching.undo_together(numbers)
     if parts.answering.extractor is not None:
         parts.reembedding.start()  # what is back may be of the time of another extractor
     parts.live.tell_model()
-    return jsonify(undone=_as_dict(undone), model=parts.answering.model)
+    return jsonify(undone=_as_dict(undone[0]), steps=[one.id for one in undone], model=parts.answering.model)
+
+
+def _steps_in_body() -> Optional[List[int]]:
+    """The numbers of the steps that are meant, None for whichever is the last."""
+    body = json_body()
+    if not isinstance(body, dict) or set(body) not in (set(), {"step"}, {"steps"}):
+        raise Invalid('the body is empty, {"step": NUMBER} or {"steps": [NUMBER, ...]}', "step", "body_invalid")
+    if body.get("step") is None and "steps" not in body:
+        return None
+    numbers = body["steps"] if "steps" in body else [body["step"]]
+    if not isinstance(numbers, list) or not all(type(one) is int and one >= 0 for one in numbers):
+        raise Invalid("a step is named by its number in the journal", next(iter(body)), "body_invalid")
+    if not 1 <= len(numbers) <= MOST_STEPS:
+        raise Invalid(f"steps has 1 to {MOST_STEPS} numbers, got {len(numbers)}", "steps", "body_invalid")
+    return numbers
 
 
 def _as_dict(one: StoredStep) -> dict:

@@ -12,7 +12,6 @@ from service.http.description import Media, describes
 from service.http.reading import json_body, truth
 from service.http.schemas import (
     ACTIVE,
-    ANYTHING,
     HEAD_BODY,
     file_answers,
     flag,
@@ -22,6 +21,7 @@ from service.http.schemas import (
 )
 from service.http.services import services
 from service.learning import LIVE
+from service.report import named
 from service.store.models import StoredModel
 
 blueprint = Blueprint("models", __name__)
@@ -42,7 +42,7 @@ def get_model(version: str):
 
 
 @blueprint.get("/v1/models/<version>/report")
-@describes(answers={200: ANYTHING, 404: ("model_not_found", "report_not_found")})
+@describes(answers={200: "Report", 404: ("model_not_found", "report_not_found")})
 def get_report(version: str):
     """What training a version found: options, held-out accuracy, confusion matrix, loss curve, findings.
 
@@ -122,20 +122,10 @@ def _live_report() -> Dict[str, Any]:
 
 
 def _named(report: Dict[str, Any], measured: str) -> Dict[str, Any]:
-    """A report with names for the numbers of classes, as they are now: names may change."""
-    name = services().answering.class_name
-    figures = dict(report[measured])
-    for field in ("classes", "answers"):
-        figures[field] = [None if number is None else name(number) for number in figures[field]]
-    findings = [_finding(one, [name(number) for number in one["classes"]]) for one in report.get("findings", [])]
-    named = dict(report, **{measured: figures}, findings=findings)
-    if "disabled" in named:  # reports of older versions don't have it
-        named["disabled"] = dict(named["disabled"], classes=[name(number) for number in named["disabled"]["classes"]])
-    return named
-
-
-def _finding(finding: Dict[str, Any], names: List[str]) -> Dict[str, Any]:
-    return dict(finding, classes=names, text=finding["text"].format(*(repr(name) for name in names)))
+    parts = services()
+    return named(
+        report, measured, parts.answering.class_name, lambda: {one for one, _ in parts.store.examples.labels()}
+    )
 
 
 @blueprint.post("/v1/models/<version>/activate")

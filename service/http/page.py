@@ -17,7 +17,7 @@ _NAMES = (
     "'live.js', 'map.js', 'messages.js', 'neighbours.js', 'news.js', 'options.js', 'page.js', 'picture.js', "
     "'record.js', 'results.js', 'review.js', 'settings.js', 'signin.js', 'stream.js', 'switching.js', 'tabs.js', "
     "'theme.js', 'thumbs.js', 'training.js', 'uploads.js', 'versions.js', 'why.js', 'words.js', 'icon.svg', "
-    "'page.css'"
+    "'page.css', 'dark.css'"
 )
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
 _POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -5,6 +5,7 @@ from typing import Any, Dict, Sequence
 from coral_learn.heads import ImprintingHead
 from coral_learn.image import MEDIA_TYPES
 from coral_learn.training import INCREMENTAL
+from coral_learn.training.doctor.finding import ADVICE, ERROR, WARNING
 from coral_learn.training.options import CHOICES, RANGES, SoftmaxOptions
 from service.camera.supervisor import LOST, NONE, ONLINE, STARTING
 from service.doctor.check import STATES
@@ -149,6 +150,52 @@ COMPONENTS: Dict[str, Schema] = {
             active=YES_OR_NO,
         ),
         revision=dict(COUNT, description="of live"),
+    ),
+    "Figures": with_optional(
+        record(
+            examples=dict(COUNT, description="how many stand behind the figures"),
+            accuracy=or_null(SHARE),
+            mean_class_accuracy=or_null(SHARE),
+            calibration_error=or_null(SHARE),
+            refused=or_null(dict(SHARE, description="taken for none of the classes")),
+            classes=list_of(TEXT),
+            answers=list_of(or_null(TEXT)),
+            confusion=list_of(list_of(COUNT), description="a row a class, a column an answer"),
+        ),
+        pictures=list_of(
+            record(
+                **{"example": TEXT, "class": TEXT, "answer": or_null(TEXT)},
+                deleted=dict(YES_OR_NO, description="since"),
+            ),
+            description="the examples behind the counts, the first ones of many alike",
+        ),
+        not_listed=dict(COUNT, description="how many of them pictures leaves out"),
+    ),
+    "Finding": record(
+        code=text("a stable word for programs"),
+        severity={"type": "string", "enum": [ERROR, WARNING, ADVICE]},
+        text=TEXT,
+        remedy=TEXT,
+        classes=list_of(TEXT),
+        examples=list_of(TEXT, description="ids of those concerned"),
+    ),
+    "Report": with_optional(
+        record(
+            head=HEAD,
+            calibration=ANYTHING,
+            findings=or_null(list_of(ref("Finding"), description="null while a live model is being looked through")),
+        ),
+        revision=dict(COUNT, description="of live, that all this was found of"),
+        left_out=dict(ref("Figures"), description="of live, each example left out in turn"),
+        held_out=dict(ref("Figures"), description="of a version, on examples set aside"),
+        options=ANYTHING,
+        choice=or_null(ANYTHING),
+        search=or_null(ANYTHING),
+        examples=ANYTHING,
+        disabled=ANYTHING,
+        measured_on=ANYTHING,
+        history=list_of(ANYTHING),
+        baseline=ANYTHING,
     ),
     "Prediction": {"type": "object", "properties": {"class": TEXT, "score": SHARE}, "required": ["class", "score"]},
     "Answer": with_optional(
@@ -356,6 +403,13 @@ CAPTURE_BODY = only(
         capture=dict(text("of an earlier one that goes on", minLength=1, maxLength=200)),
     )
 )
+MOST_STEPS = 1000  # that are undone at once
+UNDO_BODY: Schema = {
+    "anyOf": [
+        only({"type": "object", "properties": {"step": or_null(COUNT)}}),
+        only(record(steps=list_of(COUNT, minItems=1, maxItems=MOST_STEPS))),
+    ]
+}
 NAME_BODY = only(record(name=CLASS_NAME))
 CLASS_CHANGE: Schema = {"anyOf": [NAME_BODY, only(record(enabled=YES_OR_NO))]}
 CLASS_BODY = only(record(**{"class": CLASS_NAME}))

@@ -26,6 +26,7 @@ from coral_learn.training import (
 from service.errors import ServiceError
 from service.jobs.options import AUTO, TrainOptions
 from service.jobs.workshop import Material, Workshop
+from service.report import measured
 from service.store.classes import Classes
 from service.store.database import Database
 from service.store.examples import Examples
@@ -67,8 +68,8 @@ def _train(channel, arguments: Dict[str, Any]):
         choice = workshop.choose(train, options.seed, _share(channel, 0.0, 0.25))
     if workshop.recipe.kind == SoftmaxHead.kind and options.search_seconds:
         search = workshop.search(train, options, _share(channel, 0.25, 0.4))
-    measured = workshop.make(train, _epochs(channel, 0.4, 0.6))
-    evaluation = evaluate(measured.head, held_out.embeddings, held_out.labels)
+    measurable = workshop.make(train, _epochs(channel, 0.4, 0.6))
+    evaluation = evaluate(measurable.head, held_out.embeddings, held_out.labels)
     metrics = {"held_out_accuracy": evaluation.accuracy, "held_out_examples": evaluation.examples}
     if disabled["classes"]:
         metrics.update(disabled_classes=len(disabled["classes"]), disabled_examples=disabled["examples"])
@@ -89,10 +90,10 @@ def _train(channel, arguments: Dict[str, Any]):
         },
         "disabled": disabled,
         "measured_on": _MEASURED_ON,
-        "held_out": evaluation.as_dict(),
+        "held_out": measured(evaluation, held_out.ids, held_out.labels),
         "calibration": made.calibrated.as_dict(),
-        "history": measured.history.as_rows(),
-        "findings": workshop.findings(material, made, measured.history),
+        "history": measurable.history.as_rows(),
+        "findings": workshop.findings(material, made, measurable.history),
         "baseline": baseline,
     }
     folder, head = Path(arguments["version_folder"]), made.head

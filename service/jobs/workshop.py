@@ -21,6 +21,7 @@ from coral_learn.training import (
     search_options,
 )
 from service.jobs.options import TrainOptions
+from service.report import findings_of
 
 # With more examples a forecast by cross-validation takes too long for what it tells.
 _MOST_TO_FORECAST = 2000
@@ -100,8 +101,4 @@ class Workshop:
             found += examine_examples(made.head, embeddings, labels)
         more = expect_from_more(self.recipe, embeddings, labels) if len(labels) <= _MOST_TO_FORECAST else None
         found += [more] if more is not None else []
-        # Classes are numbers here; their names of the day are put into the text when it is asked for.
-        return [
-            dict(one.as_dict(), text=one.template, examples=[material.ids[index] for index in one.examples])
-            for one in found
-        ]
+        return findings_of(found, material.ids)

@@ -243,6 +243,13 @@ class Answering:
             if measured.live is self._live:
                 self._report = dict(report, head=measured.live.kind, revision=measured.revision)
 
+    def take_findings(self, examined: LiveCopy, findings: List[Dict[str, Any]]) -> None:
+        """Add what the doctor says to what was found of this copy, unless the live model has changed since."""
+        with self._lock:
+            report = self._report
+            if examined.live is self._live and report is not None and report["revision"] == examined.revision:
+                self._report = dict(report, findings=findings)
+
     def _drop_absent(self, head: Head) -> None:
         for number in set(head.classes) - (set(self._names) - self._disabled):
             head.remove(number)

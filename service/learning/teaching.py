@@ -2,7 +2,8 @@
 
 import logging
 from contextlib import contextmanager
-from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Union
+from itertools import zip_longest
+from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -22,6 +23,9 @@ ADD_CLASS, RENAME_CLASS, MERGE_CLASSES, DELETE_CLASS = "add_class", "rename_clas
 ENABLE_CLASS, DISABLE_CLASS = "enable_class", "disable_class"
 ADD_EXAMPLES, MOVE_EXAMPLE, DELETE_EXAMPLE = "add_examples", "move_example", "delete_example"
 IMPORT, UNDO = "import", "undo"  # these can't be undone
+# Of these several in a row can be undone at once. Their inverses only take away what the step itself brought: none
+# needs the trash, which every later step empties, or what another inverse leaves.
+TOGETHER = (ADD_CLASS, RENAME_CLASS, ADD_EXAMPLES)
 
 
 class Added(NamedTuple):
@@ -260,6 +264,22 @@ class Teaching:
             self._inverses[last.action](step, last)
         return last
 
+    def undo_together(self, step_numbers: Collection[int]) -> List[StoredStep]:
+        """Take back the last steps, all or none; returns them, newest first. Raises `Conflict` where they can't be.
+
+        step_numbers : all of them, in any order, with no other step between or after. More than one only of those
+        in `TOGETHER`.
+        """
+        numbers = sorted(set(step_numbers), reverse=True)
+        if len(numbers) == 1:
+            return [self.undo(numbers[0])]
+        with self._step(UNDO) as step:
+            steps = self._last_ones(numbers)
+            step.note(undone=steps[0].id, action=steps[0].action, steps=numbers)
+            for one in steps:
+                self._inverses[one.action](step, one)
+        return steps
+
     def _last(self, step_number: Optional[int]) -> StoredStep:
         last = self._store.journal.last()
         if last is None:
@@ -270,6 +290,22 @@ class Teaching:
         if step_number not in (None, last.id):
             raise Conflict(f"only the last step can be undone, which is {last.id}, not {step_number}", "step_passed")
         return last
+
+    def _last_ones(self, numbers: List[int]) -> List[StoredStep]:
+        steps = self._store.journal.newest(len(numbers))
+        for number, step in zip_longest(numbers, steps):
+            if step is None or number != step.id:
+                last = "none" if step is None else step.id
+                raise Conflict(
+                    f"only the last steps can be undone, of which the next is {last}, not {number}", "step_passed"
+                )
+            if step.action not in TOGETHER:
+                known = ", ".join(TOGETHER)
+                raise Conflict(
+                    f"step {step.id} ({step.action}) can't be undone with others; of several each is one of {known}",
+                    "nothing_to_undo",
+                )
+        return steps
 
     def _undo_add_class(self, step: Step, last: StoredStep) -> None:
         self._store.classes.delete(step.connection, last.details["number"])

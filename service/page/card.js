@@ -1,121 +1,169 @@
 // The card of one class.
-import { getJson, patch, remove, url } from "./api.js";
-import { confirm } from "./dialog.js";
-import { button, fileButton, heading, make, replace, row } from "./dom.js";
-import { dropped, takesDrops } from "./drops.js";
-import { openGallery } from "./gallery.js";
-import { hue, refresh } from "./known.js";
-import { attempt, done } from "./messages.js";
-import { recordButton, showReadiness } from "./record.js";
-import { thumbnail } from "./thumbs.js";
-import { teachPictures } from "./uploads.js";
-import { count } from "./words.js";
+import {getJson, patch, remove, url} from "./api.js"
+import {confirm} from "./dialog.js"
+import {button, fileButton, heading, make, replace, row} from "./dom.js"
+import {dropped, takesDrops} from "./drops.js"
+import {openGallery} from "./gallery.js"
+import {hue, refresh} from "./known.js"
+import {attempt, done} from "./messages.js"
+import {recordButton, showReadiness} from "./record.js"
+import {thumbnail} from "./thumbs.js"
+import {teachPictures} from "./uploads.js"
+import {count} from "./words.js"
 
-const THUMBNAILS = 8;
-const TYPES = "image/jpeg,image/png,image/webp,image/bmp";
+const THUMBNAILS = 8
+const TYPES = "image/jpeg,image/png,image/webp,image/bmp"
 
 export function makeCard(name) {
-  const state = make("div", { class: "card-state", role: "status" });
-  const tell = (text) => replace(state, make("p", { class: "quiet" }, text));
-  const card = make("li", { class: "card class", "data-name": name },
-    make("div", { class: "card-head" }, heading(3, "", { class: "title" }), make("span", { class: "count" })),
-    recordButton(name, tell), make("div", { class: "thumbs" }), state, footer(name, state));
-  showTitle(card, name);
-  card.onkeydown = (event) => { if (event.key === "F2") { event.preventDefault(); rename(card, name); } };
-  takesDrops(card, async (transfer) => teachPictures(name, (await dropped(transfer)).map((one) => one.file), state));
-  return card;
+	const state = make("div", {class: "card-state", role: "status"})
+	const tell = text => replace(state, make("p", {class: "quiet"}, text))
+	const card = make(
+		"li",
+		{class: "card class", "data-name": name},
+		make("div", {class: "card-head"}, heading(3, "", {class: "title"}), make("span", {class: "count"})),
+		recordButton(name, tell),
+		make("div", {class: "thumbs"}),
+		state,
+		footer(name, state)
+	)
+	showTitle(card, name)
+	card.onkeydown = event => {
+		if (event.key === "F2") {
+			event.preventDefault()
+			rename(card, name)
+		}
+	}
+	takesDrops(card, async transfer =>
+		teachPictures(
+			name,
+			(await dropped(transfer)).map(one => one.file),
+			state
+		)
+	)
+	return card
 }
 
 function footer(name, state) {
-  const files = fileButton("Add pictures…", (chosen) => attempt(() => teachPictures(name, chosen, state)),
-    { multiple: true, accept: TYPES, "aria-label": `Add pictures to ${name}` });
-  const every = button("See all", () => openGallery(name), { class: "small all", "aria-label": `See all pictures of ${name}` });
-  const drop = button("Delete", () => attempt(() => deleteClass(name)), { class: "small danger delete", "aria-label": `Delete ${name}` });
-  const enabled = make("input", { type: "checkbox", class: "enabled", "aria-label": `Use ${name}` });
-  enabled.onchange = () => attempt(() => enable(name, enabled.checked));
-  return make("div", { class: "row card-foot" }, files, every, make("label", { class: "switch", hidden: true }, enabled, "In use"), drop);
+	const files = fileButton("Add files…", chosen => attempt(() => teachPictures(name, chosen, state)), {
+		multiple: true,
+		accept: TYPES,
+		"aria-label": `Add pictures to ${name}`
+	})
+	const every = button("See all", () => openGallery(name), {
+		class: "small all",
+		"aria-label": `See all pictures of ${name}`
+	})
+	const drop = button("Delete", () => attempt(() => deleteClass(name)), {
+		class: "small danger delete",
+		"aria-label": `Delete ${name}`
+	})
+	const enabled = make("input", {type: "checkbox", class: "enabled", "aria-label": `Use ${name}`})
+	enabled.onchange = () => attempt(() => enable(name, enabled.checked))
+	return make(
+		"div",
+		{class: "row card-foot"},
+		files,
+		every,
+		make("label", {class: "switch", hidden: true}, enabled, "Use"),
+		drop
+	)
 }
 
 export function updateCard(card, item) {
-  card.className = `card class ${hue(item.name)}${item.enabled === false ? " off" : ""}`;
-  card.querySelector(".count").textContent = count(item.examples, "picture");
-  card.querySelector(".switch").hidden = item.enabled === undefined;
-  card.querySelector(".enabled").checked = item.enabled !== false;
-  card.querySelector(".all").hidden = !item.examples;
-  showReadiness(card.querySelector(".record"), item.name);
-  return card;
+	card.className = `card class ${hue(item.name)}${item.enabled === false ? " off" : ""}`
+	card.querySelector(".count").textContent = count(item.examples, "picture")
+	card.querySelector(".switch").hidden = item.enabled === undefined
+	card.querySelector(".enabled").checked = item.enabled !== false
+	card.querySelector(".all").hidden = !item.examples
+	showReadiness(card.querySelector(".record"), item.name)
+	return card
 }
 
 // The newest ones; asked for when the card comes into view or changes.
 export async function showThumbnails(card, item) {
-  const last = Math.max(0, Math.ceil(item.examples / THUMBNAILS) - 1);
-  const pages = last ? [last - 1, last] : [last];
-  const lists = await Promise.all(pages.map((page) => getJson(url`/v1/examples?class=${item.name}&size=${THUMBNAILS}&page=${page}`)));
-  const newest = lists.flatMap((list) => list.items).slice(-THUMBNAILS).reverse();
-  const here = new Map([...card.querySelectorAll(".thumb")].map((one) => [one.dataset.id, one]));
-  replace(card.querySelector(".thumbs"), newest.map((example, index) => {
-    const one = here.get(example.id) || thumbnail(example, "", refresh);
-    one.dataset.id = example.id;
-    one.title = `Picture ${item.examples - index} of ${item.name}`;
-    one.setAttribute("aria-label", one.title);
-    return one;
-  }));
+	const last = Math.max(0, Math.ceil(item.examples / THUMBNAILS) - 1)
+	const pages = last ? [last - 1, last] : [last]
+	const lists = await Promise.all(
+		pages.map(page => getJson(url`/v1/examples?class=${item.name}&size=${THUMBNAILS}&page=${page}`))
+	)
+	const newest = lists
+		.flatMap(list => list.items)
+		.slice(-THUMBNAILS)
+		.reverse()
+	const here = new Map([...card.querySelectorAll(".thumb")].map(one => [one.dataset.id, one]))
+	replace(
+		card.querySelector(".thumbs"),
+		newest.map((example, index) => {
+			const one = here.get(example.id) || thumbnail(example, "", refresh)
+			one.dataset.id = example.id
+			one.title = `Picture ${item.examples - index} of ${item.name}`
+			one.setAttribute("aria-label", one.title)
+			return one
+		})
+	)
 }
 
 // ---- the name
 
 function showTitle(card, name) {
-  const title = button(name, () => rename(card, name), { class: "name", title: "Rename (F2)", "aria-label": `${name}, rename` });
-  replace(card.querySelector(".title"), title);
+	const title = button(name, () => rename(card, name), {
+		class: "name",
+		title: "Rename (F2)",
+		"aria-label": `${name}, rename`
+	})
+	replace(card.querySelector(".title"), title)
 }
 
 function rename(card, name) {
-  const input = make("input", { value: name, maxlength: 100, "aria-label": `New name of ${name}`, class: "rename" });
-  let over = false;
-  const end = (focus) => {
-    over = true;
-    showTitle(card, name);
-    if (focus) card.querySelector(".name").focus();
-  };
-  const commit = async () => {
-    const wanted = input.value.trim();
-    end(true);
-    if (wanted && wanted !== name) await attempt(() => renameClass(name, wanted));
-  };
-  input.onkeydown = (event) => {
-    event.stopPropagation();
-    if (event.key === "Enter") commit();
-    if (event.key === "Escape") end(true);
-  };
-  input.onblur = () => { if (!over) commit(); };
-  replace(card.querySelector(".title"), input);
-  input.select();
+	const input = make("input", {value: name, maxlength: 100, "aria-label": `New name of ${name}`, class: "rename"})
+	let over = false
+	const end = focus => {
+		over = true
+		showTitle(card, name)
+		if (focus) card.querySelector(".name").focus()
+	}
+	const commit = async () => {
+		const wanted = input.value.trim()
+		end(true)
+		if (wanted && wanted !== name) await attempt(() => renameClass(name, wanted))
+	}
+	input.onkeydown = event => {
+		event.stopPropagation()
+		if (event.key === "Enter") commit()
+		if (event.key === "Escape") end(true)
+	}
+	input.onblur = () => {
+		if (!over) commit()
+	}
+	replace(card.querySelector(".title"), input)
+	input.select()
 }
 
 async function renameClass(name, wanted) {
-  const path = url`/v1/classes/${name}`;
-  try {
-    done(`Renamed ${name} to ${wanted}.`, (await patch(path, { name: wanted })).step);
-  } catch (error) {
-    if (error.code !== "class_exists") throw error;
-    const text = `There is a class ${wanted} already. It would get all pictures of ${name}, and ${name} would be gone.`;
-    if (await confirm("Merge the two?", text, "Merge")) done(`Merged ${name} into ${wanted}.`, (await patch(`${path}?merge=true`, { name: wanted })).step);
-  }
-  await refresh();
-  const card = [...document.querySelectorAll("#classes > li")].find((one) => one.dataset.name === wanted);
-  if (card) card.querySelector(".name").focus();
+	const path = url`/v1/classes/${name}`
+	try {
+		done(`Renamed ${name} to ${wanted}.`, (await patch(path, {name: wanted})).step)
+	} catch (error) {
+		if (error.code !== "class_exists") throw error
+		const text = `There is a class ${wanted} already. It would get all pictures of ${name}, and ${name} would be gone.`
+		if (await confirm("Merge the two?", text, "Merge"))
+			done(`Merged ${name} into ${wanted}.`, (await patch(`${path}?merge=true`, {name: wanted})).step)
+	}
+	await refresh()
+	const card = [...document.querySelectorAll("#classes > li")].find(one => one.dataset.name === wanted)
+	if (card) card.querySelector(".name").focus()
 }
 
 // ---- the whole class
 
 async function enable(name, enabled) {
-  const changed = await patch(url`/v1/classes/${name}`, { enabled }).finally(refresh);
-  done(enabled ? `${name} is in use again.` : `${name} keeps its pictures, but is not answered.`, changed.step);
+	const changed = await patch(url`/v1/classes/${name}`, {enabled}).finally(refresh)
+	done(enabled ? `${name} is in use again.` : `${name} keeps its pictures, but is not answered.`, changed.step)
 }
 
 async function deleteClass(name) {
-  const deleted = await remove(url`/v1/classes/${name}`);
-  done(`Deleted ${name} with ${count(deleted.examples, "picture")}.`, deleted.step);
-  await refresh();
-  document.getElementById("name").focus();
+	const deleted = await remove(url`/v1/classes/${name}`)
+	done(`Deleted ${name} with ${count(deleted.examples, "picture")}.`, deleted.step)
+	await refresh()
+	document.getElementById("name").focus()
 }

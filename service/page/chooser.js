@@ -1,19 +1,35 @@
 // Choosing a class: a button for each of the likeliest, and a field for any other or a new one.
-import { button, make, row } from "./dom.js";
-import { classNames, hue } from "./known.js";
-import { attempt } from "./messages.js";
+import {button, make, row} from "./dom.js"
+import {classNames, hue} from "./known.js"
+import {attempt} from "./messages.js"
 
 // first : names to offer first; most : how many get a button; without : one that makes no sense
-export function chooser(label, onchoose, { first = [], most = 6, without = null } = {}) {
-  const names = [...new Set([...first.filter((name) => classNames().includes(name)), ...classNames()])].filter((name) => name !== without);
-  const choose = (name) => attempt(() => onchoose(name));
-  const buttons = names.slice(0, most).map((name) => button(name, () => choose(name), { class: `small choice ${hue(name)}` }));
-  const input = make("input", { list: "class-names", maxlength: 100, placeholder: names.length ? "another or a new class" : "a new class",
-    "aria-label": `${label}: another or a new class`, autocomplete: "off", required: true });
-  const form = make("form", { class: "row other" }, input, make("button", { class: "small" }, "OK"));
-  form.onsubmit = (event) => {
-    event.preventDefault();
-    if (input.value.trim()) choose(input.value.trim());
-  };
-  return make("div", { class: "chooser", role: "group", "aria-label": label }, make("span", { class: "chooser-label" }, label), row(...buttons), form);
+export function chooser(label, onchoose, {first = [], most = 6, without = null} = {}) {
+	const names = [...new Set([...first.filter(name => classNames().includes(name)), ...classNames()])].filter(
+		name => name !== without
+	)
+	const choose = name => attempt(() => onchoose(name))
+	const buttons = names
+		.slice(0, most)
+		.map(name => button(name, () => choose(name), {class: `small choice ${hue(name)}`}))
+	const input = make("input", {
+		list: "class-names",
+		maxlength: 100,
+		placeholder: names.length ? "another or a new class" : "a new class",
+		"aria-label": `${label}: another or a new class`,
+		autocomplete: "off",
+		required: true
+	})
+	const form = make("form", {class: "row other"}, input, make("button", {class: "small"}, "OK"))
+	form.onsubmit = event => {
+		event.preventDefault()
+		if (input.value.trim()) choose(input.value.trim())
+	}
+	return make(
+		"div",
+		{class: "chooser", role: "group", "aria-label": label},
+		make("span", {class: "chooser-label"}, label),
+		row(...buttons),
+		form
+	)
 }

@@ -1,33 +1,51 @@
 // What was done lately, in words; the newest step can be taken back.
-import { getJson } from "./api.js";
-import { working } from "./dialog.js";
-import { heading, make, quiet, replace } from "./dom.js";
-import { undo, unavailable } from "./messages.js";
-import { count, when } from "./words.js";
+import {getJson} from "./api.js"
+import {working} from "./dialog.js"
+import {heading, make, quiet, replace} from "./dom.js"
+import {undo, unavailable} from "./messages.js"
+import {count, when} from "./words.js"
 
-const SHOWN = 8;
-const FOR_GOOD = ["undo", "import"]; // can't be taken back
+const SHOWN = 8
+const FOR_GOOD = ["undo", "import"] // can't be taken back
 
 export async function journalCard(card) {
-  try {
-    const { items } = await getJson(`/v1/journal?size=${SHOWN}`);
-    const newest = String(items.length && items[0].step);
-    if (card.dataset.newest === newest) return; // what is the same stays, with the focus in it
-    card.dataset.newest = newest;
-    const last = items.find((one) => one.action !== "activate");
-    const lines = items.map((one) => make("li", {}, make("span", {}, words(one)), make("span", { class: "quiet" }, when(one.created)),
-      one === last && !FOR_GOOD.includes(one.action) ? working("Undo", () => undo(one.step), { class: "small", "aria-label": `Undo: ${words(one)}` }) : null));
-    replace(card, heading(3, "Lately"), items.length ? make("ul", { class: "journal" }, ...lines) : quiet("Nothing was done yet."));
-  } catch (error) {
-    unavailable(card, error, "the journal");
-  }
+	try {
+		const {items} = await getJson(`/v1/journal?size=${SHOWN}`)
+		const newest = String(items.length && items[0].step)
+		if (card.dataset.newest === newest) return // what is the same stays, with the focus in it
+		card.dataset.newest = newest
+		const last = items.find(one => one.action !== "activate")
+		const lines = items.map(one =>
+			make(
+				"li",
+				{},
+				make("span", {}, words(one)),
+				make("span", {class: "quiet"}, when(one.created)),
+				one === last && !FOR_GOOD.includes(one.action)
+					? working("Undo", () => undo([one.step]), {class: "small", "aria-label": `Undo: ${words(one)}`})
+					: null
+			)
+		)
+		replace(
+			card,
+			heading(3, "Lately"),
+			items.length ? make("ul", {class: "journal"}, ...lines) : quiet("Nothing was done yet.")
+		)
+	} catch (error) {
+		unavailable(card, error, "the journal")
+	}
 }
 
-function words({ action, details }) {
-  const name = details.name || details.class || "";
-  const many = details.examples ? count(details.examples.length === undefined ? details.examples : details.examples.length, "picture") : "pictures";
-  const texts = {
-    add_examples: `Taught ${name} ${many}`, add_class: `Added ${name}`, delete_class: `Deleted ${name}`, activate: details.model === "live" ? "Back to the live model" : `Version ${details.model} answers`,
-  };
-  return texts[action] || `${action[0].toUpperCase()}${action.slice(1).replace(/_/g, " ")} ${name}`.trim();
+function words({action, details}) {
+	const name = details.name || details.class || ""
+	const many = details.examples
+		? count(details.examples.length === undefined ? details.examples : details.examples.length, "picture")
+		: "pictures"
+	const texts = {
+		add_examples: `Taught ${name} ${many}`,
+		add_class: `Added ${name}`,
+		delete_class: `Deleted ${name}`,
+		activate: details.model === "live" ? "Back to the live model" : `Version ${details.model} answers`
+	}
+	return texts[action] || `${action[0].toUpperCase()}${action.slice(1).replace(/_/g, " ")} ${name}`.trim()
 }

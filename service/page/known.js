@@ -1,66 +1,85 @@
 // What the page knows of the daemon: its classes and its status; asked for anew when something changes.
-import { getJson, pause } from "./api.js";
-import { byId, make, replace } from "./dom.js";
-import { showError } from "./messages.js";
-import { hear, tell } from "./news.js";
+import {getJson, pause} from "./api.js"
+import {byId, make, replace} from "./dom.js"
+import {showError} from "./messages.js"
+import {hear, tell} from "./news.js"
 
-const SHOWN_CLASSES = 200;
-const STATUS_EVERY = 5000;
-const AT_MOST_EVERY = 300;
+const SHOWN_CLASSES = 200
+const STATUS_EVERY = 5000
+const AT_MOST_EVERY = 300
 
-export const known = { classes: [], taught: [], total: 0, status: null, camera: { state: "starting", reason: "" }, connected: false };
+export const known = {
+	classes: [],
+	taught: [],
+	total: 0,
+	status: null,
+	camera: {state: "starting", reason: ""},
+	connected: false
+}
 
-export const classNames = () => known.taught.map((item) => item.name);
+export const classNames = () => known.taught.map(item => item.name)
 
 // The colour of a class: its place among the taught ones. Never the only sign of it.
-export const hue = (name) => {
-  const place = known.taught.findIndex((item) => item.name === name);
-  return place < 0 ? "hue-none" : `hue-${place % 8}`;
-};
-export const place = (name) => known.taught.findIndex((item) => item.name === name);
+export const hue = name => {
+	const place = known.taught.findIndex(item => item.name === name)
+	return place < 0 ? "hue-none" : `hue-${place % 8}`
+}
+export const place = name => known.taught.findIndex(item => item.name === name)
 
-let running = null;
-let again = false;
+let running = null
+let again = false
 
 // One at a time; what changed meanwhile is asked for by one more.
 export function refresh() {
-  again = true;
-  running = running || refreshAll().finally(() => { running = null; });
-  return running;
+	again = true
+	running =
+		running ||
+		refreshAll().finally(() => {
+			running = null
+		})
+	return running
 }
 
 async function refreshAll() {
-  while (again) {
-    again = false;
-    try {
-      await Promise.all([refreshClasses(), refreshStatus()]);
-    } catch (error) {
-      if (error.status !== 401 && known.connected) showError(error);
-    }
-    if (again) await pause(AT_MOST_EVERY);
-  }
+	while (again) {
+		again = false
+		try {
+			await Promise.all([refreshClasses(), refreshStatus()])
+		} catch (error) {
+			if (error.status !== 401 && known.connected) showError(error)
+		}
+		if (again) await pause(AT_MOST_EVERY)
+	}
 }
 
 async function refreshClasses() {
-  const list = await getJson(`/v1/classes?size=${SHOWN_CLASSES}`);
-  known.classes = list.items;
-  known.taught = list.items.filter((item) => !item.pretrained);
-  known.total = list.total;
-  replace(byId("class-names"), known.taught.map((item) => make("option", { value: item.name })));
-  tell("classes", known);
+	const list = await getJson(`/v1/classes?size=${SHOWN_CLASSES}`)
+	known.classes = list.items
+	known.taught = list.items.filter(item => !item.pretrained)
+	known.total = list.total
+	replace(
+		byId("class-names"),
+		known.taught.map(item => make("option", {value: item.name}))
+	)
+	tell("classes", known)
 }
 
 async function refreshStatus() {
-  known.status = await getJson("/v1/status");
-  tell("status", known.status);
+	known.status = await getJson("/v1/status")
+	tell("status", known.status)
 }
 
 export async function keepStatus() {
-  for (;;) {
-    await pause(STATUS_EVERY);
-    if (known.connected && !document.hidden) await refreshStatus().catch(() => { /* the stream notices */ });
-  }
+	for (;;) {
+		await pause(STATUS_EVERY)
+		if (known.connected && !document.hidden)
+			await refreshStatus().catch(() => {
+				/* the stream notices */
+			})
+	}
 }
 
-hear("model", refresh);
-hear("camera", (camera) => { known.camera = camera; });
+hear("model", refresh)
+hear("camera", camera => {
+	known.camera = camera
+})

@@ -1,152 +1,175 @@
 // What it sees: the decided class in large letters, the raw one beside it, and a bar for each class.
-import { sendPicture } from "./api.js";
-import { teachPictures } from "./uploads.js";
-import { chooser } from "./chooser.js";
-import { bar, button, byId, make, replace } from "./dom.js";
-import { hue, known, place } from "./known.js";
-import { attempt } from "./messages.js";
-import { hear } from "./news.js";
-import { isPinned, pin, showCrop, shownPicture, unpin } from "./picture.js";
-import { percent } from "./words.js";
+import {sendPicture} from "./api.js"
+import {teachPictures} from "./uploads.js"
+import {chooser} from "./chooser.js"
+import {bar, button, byId, make, replace} from "./dom.js"
+import {hue, known, place} from "./known.js"
+import {attempt} from "./messages.js"
+import {hear} from "./news.js"
+import {isPinned, pin, showCrop, shownPicture, unpin} from "./picture.js"
+import {percent} from "./words.js"
 
-const MOST_BARS = 8;
-const SPEAK_EVERY = 2500;
-const UNKNOWN = "nothing I know";
+const MOST_BARS = 8
+const SPEAK_EVERY = 2500
+const UNKNOWN = "nothing I know"
 
-let bars = []; // names with a bar
-const strength = new Map(); // of each class, over the last answers
+let bars = [] // names with a bar
+const strength = new Map() // of each class, over the last answers
 
 function showAnswer(answer, decided) {
-  const names = decided === undefined ? answer.class : decided;
-  byId("answer").textContent = names === null ? (known.taught.length ? UNKNOWN : "–") : names;
-  byId("answer").className = names === null ? "unknown" : hue(names);
-  const raw = answer.class === null ? "not sure" : answer.class;
-  byId("raw").textContent = decided !== undefined && answer.class !== decided ? `just now: ${raw}, ${percent(answer.score)}` : "";
-  showBars(answer.predictions);
-  showDetails(answer);
-  say();
+	const names = decided === undefined ? answer.class : decided
+	byId("answer").textContent = names === null ? (known.taught.length ? UNKNOWN : "–") : names
+	byId("answer").className = names === null ? "unknown" : hue(names)
+	const raw = answer.class === null ? "not sure" : answer.class
+	byId("raw").textContent =
+		decided !== undefined && answer.class !== decided ? `just now: ${raw}, ${percent(answer.score)}` : ""
+	showBars(answer.predictions)
+	showDetails(answer)
+	say()
 }
 
 function say() {
-  byId("caption").textContent = byId("answer").textContent;
-  speak(byId("answer").textContent);
+	byId("caption").textContent = byId("answer").textContent
+	speak(byId("answer").textContent)
 }
 
 function showDetails(answer) {
-  const parts = [answer.fps ? `${answer.fps.toFixed(1)} frames a second` : "", `${Math.round(answer.timing_ms.total)} ms`,
-    answer.device === "edgetpu" ? "Edge TPU" : answer.device.toUpperCase()];
-  byId("details").textContent = parts.filter(Boolean).join(" · ");
+	const parts = [
+		answer.fps ? `${answer.fps.toFixed(1)} frames a second` : "",
+		`${Math.round(answer.timing_ms.total)} ms`,
+		answer.device === "edgetpu" ? "Edge TPU" : answer.device.toUpperCase()
+	]
+	byId("details").textContent = parts.filter(Boolean).join(" · ")
 }
 
 // Bars stay where they are. Of many classes those with the most have one; the order is that of the classes.
 function showBars(predictions) {
-  const scores = new Map(predictions.map((one) => [one.class, one.score]));
-  for (const name of new Set([...strength.keys(), ...scores.keys()])) {
-    strength.set(name, 0.9 * (strength.get(name) || 0) + 0.1 * (scores.get(name) || 0));
-  }
-  const chosen = chooseBars(scores);
-  if (chosen.join("\n") !== bars.join("\n")) {
-    bars = chosen;
-    replace(byId("scores"), bars.map(makeBar));
-  }
-  [...byId("scores").children].forEach((line, index) => updateBar(line, scores.get(bars[index]) || 0));
+	const scores = new Map(predictions.map(one => [one.class, one.score]))
+	for (const name of new Set([...strength.keys(), ...scores.keys()])) {
+		strength.set(name, 0.9 * (strength.get(name) || 0) + 0.1 * (scores.get(name) || 0))
+	}
+	const chosen = chooseBars(scores)
+	if (chosen.join("\n") !== bars.join("\n")) {
+		bars = chosen
+		replace(byId("scores"), bars.map(makeBar))
+	}
+	;[...byId("scores").children].forEach((line, index) => updateBar(line, bars[index], scores.get(bars[index]) || 0))
 }
 
 // Classes that were renamed or deleted have no bar any more.
 function forgetGone() {
-  for (const name of strength.keys()) if (!known.classes.some((item) => item.name === name)) strength.delete(name);
+	for (const name of strength.keys()) if (!known.classes.some(item => item.name === name)) strength.delete(name)
 }
 
 function chooseBars(scores) {
-  const taught = known.taught.filter((item) => item.examples && item.enabled !== false).map((item) => item.name);
-  if (taught.length && taught.length <= MOST_BARS && ![...scores.keys()].some((name) => place(name) < 0)) return taught;
-  const strong = [...strength.entries()].sort((one, other) => other[1] - one[1]).map(([name]) => name);
-  const kept = bars.filter((name) => strong.indexOf(name) >= 0 && strong.indexOf(name) < 2 * MOST_BARS);
-  return [...new Set([...kept, ...strong.filter((name) => scores.has(name))])].slice(0, MOST_BARS).sort(byPlace);
+	const taught = known.taught.filter(item => item.examples && item.enabled !== false).map(item => item.name)
+	if (taught.length && taught.length <= MOST_BARS && ![...scores.keys()].some(name => place(name) < 0)) return taught
+	const strong = [...strength.entries()].sort((one, other) => other[1] - one[1]).map(([name]) => name)
+	const kept = bars.filter(name => strong.indexOf(name) >= 0 && strong.indexOf(name) < 2 * MOST_BARS)
+	return [...new Set([...kept, ...strong.filter(name => scores.has(name))])].slice(0, MOST_BARS).sort(byPlace)
 }
 
-const byPlace = (one, other) => place(one) - place(other) || (one < other ? -1 : 1);
+const byPlace = (one, other) => place(one) - place(other) || (one < other ? -1 : 1)
 
 function makeBar(name) {
-  return make("li", { class: hue(name) }, make("span", { class: "bar-name" }, name), bar(0), make("span", { class: "bar-score" }));
+	return make(
+		"li",
+		{class: hue(name)},
+		make("span", {class: "bar-name"}, name),
+		bar(0),
+		make("span", {class: "bar-score"})
+	)
 }
 
-function updateBar(line, score) {
-  line.querySelector(".bar-fill").style.width = `${score * 100}%`;
-  line.querySelector(".bar-score").textContent = percent(score);
+function updateBar(line, name, score) {
+	line.className = hue(name) // it may have come before the list of classes
+	line.querySelector(".bar-fill").style.width = `${score * 100}%`
+	line.querySelector(".bar-score").textContent = percent(score)
 }
 
 // A screen reader hears changes only, and not too many.
-let toSay = "";
-let waiting = 0;
+let toSay = ""
+let waiting = 0
 
 function speak(text) {
-  toSay = text;
-  if (waiting) return;
-  if (byId("spoken").textContent !== text) byId("spoken").textContent = text;
-  waiting = setTimeout(() => {
-    waiting = 0;
-    if (byId("spoken").textContent !== toSay) speak(toSay);
-  }, SPEAK_EVERY);
+	toSay = text
+	if (waiting) return
+	if (byId("spoken").textContent !== text) byId("spoken").textContent = text
+	waiting = setTimeout(() => {
+		waiting = 0
+		if (byId("spoken").textContent !== toSay) speak(toSay)
+	}, SPEAK_EVERY)
 }
 
 // ---- a picture that was chosen or dropped here
 
 export async function classifyPicture(file) {
-  const answer = await sendPicture("/v1/classify", file);
-  await pin(file);
-  showAnswer(answer);
-  showPinned(file);
+	const answer = await sendPicture("/v1/classify", file)
+	await pin(file)
+	showAnswer(answer)
+	showPinned(file)
 }
 
 function showPinned(file) {
-  const place = byId("pinned");
-  const teach = async (name) => {
-    await teachPictures(name, [file]);
-    await attempt(() => classifyPicture(file));
-  };
-  const back = button(known.camera.state === "online" ? "Back to the camera" : "Close the picture", letGo, { class: "small" });
-  replace(place, make("p", { class: "row" }, make("strong", {}, "Your picture"), back), chooser("Teach it as", teach, { most: 4 }));
-  place.hidden = false;
+	const place = byId("pinned")
+	const teach = async name => {
+		await teachPictures(name, [file])
+		await attempt(() => classifyPicture(file))
+	}
+	const back = button(known.camera.state === "online" ? "Back to the camera" : "Close the picture", letGo, {
+		class: "small"
+	})
+	replace(
+		place,
+		make("p", {class: "row"}, make("strong", {}, "Your picture"), back),
+		chooser("Teach it as", teach, {most: 4})
+	)
+	place.hidden = false
 }
 
 function letGo() {
-  byId("pinned").hidden = true;
-  unpin();
-  byId("why").focus();
+	byId("pinned").hidden = true
+	unpin()
+	byId("why").focus()
 }
 
 // ---- the start
 
 function toggleView(event) {
-  const on = event.target.getAttribute("aria-pressed") !== "true";
-  event.target.setAttribute("aria-pressed", String(on));
-  showCrop(on);
+	const on = event.target.getAttribute("aria-pressed") !== "true"
+	event.target.setAttribute("aria-pressed", String(on))
+	showCrop(on)
 }
 
 function fillScreen() {
-  if (document.fullscreenElement) document.exitFullscreen();
-  else byId("live").requestFullscreen();
+	if (document.fullscreenElement) document.exitFullscreen()
+	else byId("live").requestFullscreen()
 }
 
 function showNoAnswer() {
-  byId("answer").textContent = "–";
-  byId("raw").textContent = byId("details").textContent = "";
-  say();
+	byId("answer").textContent = "–"
+	byId("raw").textContent = byId("details").textContent = ""
+	say()
 }
 
 export function startLive() {
-  byId("classify").onchange = (event) => {
-    const file = event.target.files[0];
-    event.target.value = "";
-    if (file) attempt(() => classifyPicture(file));
-  };
-  byId("view").onclick = toggleView;
-  byId("fill").hidden = !document.fullscreenEnabled;
-  byId("fill").onclick = fillScreen;
-  hear("classification", (answer) => { if (!isPinned()) showAnswer(answer, answer.decided); });
-  hear("camera", (camera) => { if (camera.state !== "online" && !isPinned()) showNoAnswer(); });
-  hear("classes", forgetGone);
-  hear("picture", () => { byId("why").disabled = byId("view").disabled = !shownPicture(); });
-  byId("why").disabled = byId("view").disabled = true;
+	byId("classify").onchange = event => {
+		const file = event.target.files[0]
+		event.target.value = ""
+		if (file) attempt(() => classifyPicture(file))
+	}
+	byId("view").onclick = toggleView
+	byId("fill").hidden = !document.fullscreenEnabled
+	byId("fill").onclick = fillScreen
+	hear("classification", answer => {
+		if (!isPinned()) showAnswer(answer, answer.decided)
+	})
+	hear("camera", camera => {
+		if (camera.state !== "online" && !isPinned()) showNoAnswer()
+	})
+	hear("classes", forgetGone)
+	hear("picture", () => {
+		byId("why").disabled = byId("view").disabled = !shownPicture()
+	})
+	byId("why").disabled = byId("view").disabled = true
 }

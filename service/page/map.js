@@ -1,128 +1,170 @@
 // All examples as dots: alike ones lie together. A class has a colour and a shape; the keyboard walks from dot to dot.
-import { getJson, url } from "./api.js";
-import { byId, button, draw, make, quiet, replace } from "./dom.js";
-import { openExample } from "./example.js";
-import { hue, known, place } from "./known.js";
-import { unavailable } from "./messages.js";
-import { hear } from "./news.js";
-import { isShown } from "./tabs.js";
-import { count, percent } from "./words.js";
+import {getJson, url} from "./api.js"
+import {byId, button, draw, make, quiet, replace} from "./dom.js"
+import {openExample} from "./example.js"
+import {hue, known, place} from "./known.js"
+import {unavailable} from "./messages.js"
+import {hear} from "./news.js"
+import {isShown} from "./tabs.js"
+import {count, percent} from "./words.js"
 
-const [WIDTH, HEIGHT, PAD] = [640, 480, 18];
-const SHAPES = ["M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0Z", "M-4.500-4.500h9v9h-9Z", "M0-6L6 5H-6Z", "M0-6.500L6.500 0L0 6.500L-6.500 0Z", "M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z", "M0 6L6-5H-6Z", "M0-6L1.800-2L6-1.500L3 1.500L4 6L0 3.800L-4 6L-3 1.500L-6-1.500L-1.800-2Z", "M-6-2.500h12v5h-12Z"];
-const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+const [WIDTH, HEIGHT, PAD] = [640, 480, 18]
+const SHAPES = [
+	"M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0Z",
+	"M-4.500-4.500h9v9h-9Z",
+	"M0-6L6 5H-6Z",
+	"M0-6.500L6.500 0L0 6.500L-6.500 0Z",
+	"M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z",
+	"M0 6L6-5H-6Z",
+	"M0-6L1.800-2L6-1.500L3 1.500L4 6L0 3.800L-4 6L-3 1.500L-6-1.500L-1.800-2Z",
+	"M-6-2.500h12v5h-12Z"
+]
+const ARROWS = {ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1]}
 
-const hidden = new Set(); // classes that were filtered out
-let dots = []; // [{item, x, y}]
-let here = null;
-let parts = {};
-let asked = "";
+const hidden = new Set() // classes that were filtered out
+let dots = [] // [{item, x, y}]
+let here = null
+let parts = {}
+let asked = ""
 
 export function startMap() {
-  parts = {
-    note: quiet(), legend: make("div", { class: "legend row", role: "group", "aria-label": "Classes on the map" }),
-    svg: draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, tabindex: 0, role: "application", class: "plot",
-      "aria-label": "Map of the pictures. Arrow keys move from one to the next, Enter opens it." }),
-    peek: make("div", { class: "peek", hidden: true }), said: make("p", { class: "unseen", role: "status" }), view: make("div", {}),
-  };
-  parts.frame = make("div", { class: "plot-frame" }, parts.svg, parts.peek);
-  parts.svg.onkeydown = onKey;
-  parts.svg.onfocus = () => { if (!here && visible().length) point(visible()[0]); };
-  parts.svg.onblur = parts.svg.onpointerleave = () => { parts.peek.hidden = true; };
-  byId("map").append(parts.view);
-  hear("shown", (panel) => { if (panel === "map") load(); });
-  hear("classes", () => { if (isShown("map") && asked !== state()) load(); });
+	parts = {
+		note: quiet(),
+		legend: make("div", {class: "legend row", role: "group", "aria-label": "Classes on the map"}),
+		svg: draw("svg", {
+			viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+			tabindex: 0,
+			role: "application",
+			class: "plot",
+			"aria-label": "Map of the pictures. Arrow keys move from one to the next, Enter opens it."
+		}),
+		peek: make("div", {class: "peek", hidden: true}),
+		said: make("p", {class: "unseen", role: "status"}),
+		view: make("div", {})
+	}
+	parts.frame = make("div", {class: "plot-frame"}, parts.svg, parts.peek)
+	parts.svg.onkeydown = onKey
+	parts.svg.onfocus = () => {
+		if (!here && visible().length) point(visible()[0])
+	}
+	parts.svg.onblur = parts.svg.onpointerleave = () => {
+		parts.peek.hidden = true
+	}
+	byId("map").append(parts.view)
+	hear("shown", panel => {
+		if (panel === "map") load()
+	})
+	hear("classes", () => {
+		if (isShown("map") && asked !== state()) load()
+	})
 }
 
-const state = () => JSON.stringify(known.taught.map((item) => [item.name, item.examples]));
+const state = () => JSON.stringify(known.taught.map(item => [item.name, item.examples]))
 
 async function load() {
-  asked = state();
-  if (!known.taught.some((item) => item.examples)) return replace(parts.view, make("p", { class: "empty" }, "Nothing to draw yet: teach something first."));
-  try {
-    const map = await getJson("/v1/map?size=1000");
-    dots = scaled(map.items);
-    here = null;
-    const rest = map.total > map.shown ? `${map.shown} of ${count(map.total, "picture")} are drawn. ` : "";
-    const share = (map.explained || []).reduce((sum, one) => sum + one, 0);
-    parts.note.textContent = `${rest}Each sign is a picture; those that look alike to the model lie together. A sign among others of another class may have the wrong name.${share ? ` The two directions drawn are ${percent(share)} of the differences.` : ""}`;
-    replace(parts.view, make("div", { class: "card" }, parts.legend, parts.frame, parts.note, parts.said));
-    show();
-  } catch (error) {
-    unavailable(parts.view, error, "the map");
-  }
+	asked = state()
+	if (!known.taught.some(item => item.examples))
+		return replace(parts.view, make("p", {class: "empty"}, "Nothing to draw yet: teach something first."))
+	try {
+		const map = await getJson("/v1/map?size=1000")
+		dots = scaled(map.items)
+		here = null
+		const rest = map.total > map.shown ? `${map.shown} of ${count(map.total, "picture")} are drawn. ` : ""
+		const share = (map.explained || []).reduce((sum, one) => sum + one, 0)
+		parts.note.textContent = `${rest}Each sign is a picture; like ones lie together. One among those of another class may have the wrong name.${share ? ` The drawing holds ${percent(share)} of the differences.` : ""}`
+		replace(parts.view, make("div", {class: "card"}, parts.legend, parts.frame, parts.note, parts.said))
+		show()
+	} catch (error) {
+		unavailable(parts.view, error, "the map")
+	}
 }
 
 function scaled(items) {
-  const [x, y] = ["x", "y"].map((axis) => items.map((item) => item[axis]));
-  const fit = (values, size) => {
-    const [least, most] = [Math.min(...values), Math.max(...values)];
-    return (value) => (most > least ? PAD + ((value - least) / (most - least)) * (size - 2 * PAD) : size / 2);
-  };
-  const [fitX, fitY] = [fit(x, WIDTH), fit(y, HEIGHT)];
-  return items.map((item) => ({ item, x: fitX(item.x), y: HEIGHT - fitY(item.y) }));
+	const [x, y] = ["x", "y"].map(axis => items.map(item => item[axis]))
+	const fit = (values, size) => {
+		const [least, most] = [Math.min(...values), Math.max(...values)]
+		return value => (most > least ? PAD + ((value - least) / (most - least)) * (size - 2 * PAD) : size / 2)
+	}
+	const [fitX, fitY] = [fit(x, WIDTH), fit(y, HEIGHT)]
+	return items.map(item => ({item, x: fitX(item.x), y: HEIGHT - fitY(item.y)}))
 }
 
-const visible = () => dots.filter((dot) => !hidden.has(dot.item.class));
-const shape = (name) => SHAPES[Math.max(0, place(name)) % SHAPES.length];
+const visible = () => dots.filter(dot => !hidden.has(dot.item.class))
+const shape = name => SHAPES[Math.max(0, place(name)) % SHAPES.length]
 
 function show() {
-  const names = [...new Set(dots.map((dot) => dot.item.class))].sort((one, other) => place(one) - place(other));
-  replace(parts.legend, names.map(legendButton));
-  parts.svg.replaceChildren(...visible().map(sign), draw("circle", { r: 11, class: "ring", visibility: "hidden" }));
+	const names = [...new Set(dots.map(dot => dot.item.class))].sort((one, other) => place(one) - place(other))
+	replace(parts.legend, names.map(legendButton))
+	parts.svg.replaceChildren(...visible().map(sign), draw("circle", {r: 11, class: "ring", visibility: "hidden"}))
 }
 
 function legendButton(name) {
-  const sample = draw("svg", { viewBox: "-8 -8 16 16", class: `sample ${hue(name)}`, "aria-hidden": "true" }, draw("path", { d: shape(name), class: "dot" }));
-  const element = button("", () => {
-    if (!hidden.delete(name)) hidden.add(name);
-    element.setAttribute("aria-pressed", String(!hidden.has(name)));
-    show();
-    [...parts.legend.children].find((one) => one.dataset.name === name).focus();
-  }, { class: "small legend-item", "aria-pressed": String(!hidden.has(name)), "data-name": name });
-  element.append(sample, name);
-  return element;
+	const sample = draw(
+		"svg",
+		{viewBox: "-8 -8 16 16", class: `sample ${hue(name)}`, "aria-hidden": "true"},
+		draw("path", {d: shape(name), class: "dot"})
+	)
+	const element = button(
+		"",
+		() => {
+			if (!hidden.delete(name)) hidden.add(name)
+			element.setAttribute("aria-pressed", String(!hidden.has(name)))
+			show()
+			;[...parts.legend.children].find(one => one.dataset.name === name).focus()
+		},
+		{class: "small legend-item", "aria-pressed": String(!hidden.has(name)), "data-name": name}
+	)
+	element.append(sample, name)
+	return element
 }
 
 function sign(dot) {
-  const element = draw("path", { d: shape(dot.item.class), class: `dot ${hue(dot.item.class)}`, transform: `translate(${dot.x.toFixed(1)} ${dot.y.toFixed(1)})` });
-  element.onpointerenter = () => point(dot);
-  element.onclick = () => openExample(dot.item.id, load);
-  return element;
+	const element = draw("path", {
+		d: shape(dot.item.class),
+		class: `dot ${hue(dot.item.class)}`,
+		transform: `translate(${dot.x.toFixed(1)} ${dot.y.toFixed(1)})`
+	})
+	element.onpointerenter = () => point(dot)
+	element.onclick = () => openExample(dot.item.id, load)
+	return element
 }
 
 // Shows one dot: a ring, its picture, and words for a screen reader.
 function point(dot) {
-  here = dot;
-  const ring = parts.svg.querySelector(".ring");
-  ring.setAttribute("visibility", "visible");
-  ring.setAttribute("cx", dot.x);
-  ring.setAttribute("cy", dot.y);
-  replace(parts.peek, make("img", { src: url`/v1/examples/${dot.item.id}/image`, alt: "" }), make("span", {}, dot.item.class));
-  parts.peek.style.left = `${(dot.x / WIDTH) * 100}%`;
-  parts.peek.style.top = `${(dot.y / HEIGHT) * 100}%`;
-  parts.peek.classList.toggle("flip-x", dot.x > WIDTH / 2);
-  parts.peek.classList.toggle("flip-y", dot.y > HEIGHT / 2);
-  parts.peek.hidden = false;
-  parts.said.textContent = `A picture of ${dot.item.class}`;
+	here = dot
+	const ring = parts.svg.querySelector(".ring")
+	ring.setAttribute("visibility", "visible")
+	ring.setAttribute("cx", dot.x)
+	ring.setAttribute("cy", dot.y)
+	replace(
+		parts.peek,
+		make("img", {src: url`/v1/examples/${dot.item.id}/image`, alt: ""}),
+		make("span", {}, dot.item.class)
+	)
+	parts.peek.style.left = `${(dot.x / WIDTH) * 100}%`
+	parts.peek.style.top = `${(dot.y / HEIGHT) * 100}%`
+	parts.peek.classList.toggle("flip-x", dot.x > WIDTH / 2)
+	parts.peek.classList.toggle("flip-y", dot.y > HEIGHT / 2)
+	parts.peek.hidden = false
+	parts.said.textContent = `A picture of ${dot.item.class}`
 }
 
 function onKey(event) {
-  if (event.key === "Enter" && here) return openExample(here.item.id, load);
-  const direction = ARROWS[event.key];
-  if (!direction || !here) return undefined;
-  event.preventDefault();
-  const next = nearest(direction);
-  return next && point(next);
+	if (event.key === "Enter" && here) return openExample(here.item.id, load)
+	const direction = ARROWS[event.key]
+	if (!direction || !here) return undefined
+	event.preventDefault()
+	const next = nearest(direction)
+	return next && point(next)
 }
 
 // The nearest dot that way; what lies aside counts double.
 function nearest([x, y]) {
-  let [best, least] = [null, Infinity];
-  for (const dot of visible()) {
-    const along = (dot.x - here.x) * x + (dot.y - here.y) * y;
-    const aside = Math.abs((dot.x - here.x) * y) + Math.abs((dot.y - here.y) * x);
-    if (dot !== here && along > 0.01 && along + 2 * aside < least) [best, least] = [dot, along + 2 * aside];
-  }
-  return best;
+	let [best, least] = [null, Infinity]
+	for (const dot of visible()) {
+		const along = (dot.x - here.x) * x + (dot.y - here.y) * y
+		const aside = Math.abs((dot.x - here.x) * y) + Math.abs((dot.y - here.y) * x)
+		if (dot !== here && along > 0.01 && along + 2 * aside < least) [best, least] = [dot, along + 2 * aside]
+	}
+	return best
 }

@@ -1,76 +1,86 @@
 // What the page says: errors, what was done (with Undo), and banners for what is lost.
-import { post } from "./api.js";
-import { button, byId, make, replace } from "./dom.js";
-import { tell } from "./news.js";
-import { said } from "./words.js";
+import {post} from "./api.js"
+import {button, byId, make, replace} from "./dom.js"
+import {tell} from "./news.js"
+import {said} from "./words.js"
 
-const SHOWN_FOR = 15000;
+const SHOWN_FOR = 15000
+const MOST_UNDONE = 1000 // steps at once, as the daemon has it
 
-let timer = 0;
+let timer = 0
 
 export function showError(error) {
-  if (error.status === 401 || error.name === "AbortError") return; // signing in is the way on, nothing else is said
-  complain(said(error));
+	if (error.status === 401 || error.name === "AbortError") return // signing in is the way on, nothing else is said
+	complain(said(error))
 }
 
 export function complain(text) {
-  const close = button("Close", () => { byId("message").hidden = true; }, { class: "small" });
-  replace(byId("message"), make("span", {}, text), close);
-  byId("message").hidden = false;
+	const close = button(
+		"Close",
+		() => {
+			byId("message").hidden = true
+		},
+		{class: "small"}
+	)
+	replace(byId("message"), make("span", {}, text), close)
+	byId("message").hidden = false
 }
 
 // Runs what a person asked for and shows what went wrong. True when it worked.
 export async function attempt(work) {
-  byId("message").hidden = true;
-  try {
-    await work();
-    return true;
-  } catch (error) {
-    showError(error);
-    return false;
-  }
+	byId("message").hidden = true
+	try {
+		await work()
+		return true
+	} catch (error) {
+		showError(error)
+		return false
+	}
 }
 
-// Says what was done; step : its number in the journal, to take it back.
-export function done(text, step = null) {
-  const toast = byId("toast");
-  const parts = [make("span", {}, text)];
-  if (step !== null && step !== undefined) parts.push(button("Undo", () => undo(step), { class: "small", id: "undo" }));
-  replace(toast, make("div", { class: "toast" }, ...parts));
-  later();
-  toast.onpointerenter = toast.onfocusin = () => clearTimeout(timer);
-  toast.onpointerleave = toast.onfocusout = later;
+// Says what was done; steps : its number in the journal, or those of all its requests, to take it back.
+export function done(text, ...steps) {
+	const toast = byId("toast")
+	const parts = [make("span", {}, text)]
+	const made = steps.filter(step => step !== null && step !== undefined)
+	if (made.length && made.length <= MOST_UNDONE)
+		parts.push(button("Undo", () => undo(made), {class: "small", id: "undo"}))
+	replace(toast, make("div", {class: "toast"}, ...parts))
+	later()
+	toast.onpointerenter = toast.onfocusin = () => clearTimeout(timer)
+	toast.onpointerleave = toast.onfocusout = later
 }
 
 function later() {
-  clearTimeout(timer);
-  timer = setTimeout(() => replace(byId("toast")), SHOWN_FOR);
+	clearTimeout(timer)
+	timer = setTimeout(() => replace(byId("toast")), SHOWN_FOR)
 }
 
-export async function undo(step) {
-  await attempt(async () => {
-    await post("/v1/undo", step === null ? {} : { step });
-    done("Undone.");
-    tell("changed");
-  });
+export async function undo(steps) {
+	await attempt(async () => {
+		await post("/v1/undo", {steps})
+		done("Undone.")
+		tell("changed")
+	})
 }
 
 // A banner stays as long as what it says is true; an empty text takes it away. action : a button that mends it
 export function banner(id, text, action = null) {
-  const place = byId("banners");
-  let line = place.querySelector(`[data-id="${id}"]`);
-  if (!text) {
-    if (line) line.remove();
-    return;
-  }
-  if (line && line.dataset.text === text) return;
-  if (!line) place.append((line = make("div", { class: "banner row", "data-id": id })));
-  line.dataset.text = text;
-  replace(line, make("p", {}, text), action);
+	const place = byId("banners")
+	let line = place.querySelector(`[data-id="${id}"]`)
+	if (!text) {
+		if (line) line.remove()
+		return
+	}
+	if (line && line.dataset.text === text) return
+	if (!line) place.append((line = make("div", {class: "banner row", "data-id": id})))
+	line.dataset.text = text
+	replace(line, make("p", {}, text), action)
 }
 
 // Says in a view why it can't be shown: a daemon of an older version, or an error.
 export function unavailable(view, error, what) {
-  const text = error.status === 404 ? `This board's coral-learn does not offer ${what}. A newer version does.` : said(error);
-  replace(view, make("p", { class: "empty" }, text));
+	const text =
+		error.status === 404 ? `This board's coral-learn does not offer ${what}. A newer version does.` : said(error)
+	replace(view, make("p", {class: "empty"}, text))
 }

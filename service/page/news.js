@@ -1,12 +1,12 @@
 // What happens, told to whoever wants to hear: the parts of the page don't know each other.
 
-const handlers = new Map();
+const handlers = new Map()
 
 export function hear(kind, handler) {
-  if (!handlers.has(kind)) handlers.set(kind, []);
-  handlers.get(kind).push(handler);
+	if (!handlers.has(kind)) handlers.set(kind, [])
+	handlers.get(kind).push(handler)
 }
 
 export function tell(kind, data) {
-  for (const handler of handlers.get(kind) || []) handler(data);
+	for (const handler of handlers.get(kind) || []) handler(data)
 }

@@ -1,99 +1,126 @@
 // Hold to record: as long as the button is held, by finger, mouse or key, the camera's frames become examples.
-import { pause, post } from "./api.js";
-import { byId, make } from "./dom.js";
-import { known, refresh } from "./known.js";
-import { showError } from "./messages.js";
-import { count, taughtWords } from "./words.js";
+import {pause, post} from "./api.js"
+import {byId, make} from "./dom.js"
+import {known, refresh} from "./known.js"
+import {done, showError} from "./messages.js"
+import {count, taughtWords} from "./words.js"
 
-const INTERVAL = 200; // milliseconds between frames
-const BUSY_TURNS = 5;
+const INTERVAL = 200 // milliseconds between frames
+const BUSY_TURNS = 5
 
 // The button of a class's card; tell : gets words on how it goes.
 export function recordButton(name, tell) {
-  const element = make("button", { type: "button", class: "record main" });
-  const hold = new Hold(name, element, tell);
-  element.onpointerdown = (event) => { if (event.button === 0) { element.setPointerCapture(event.pointerId); hold.begin(); } };
-  for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) element.addEventListener(end, () => hold.end());
-  element.oncontextmenu = (event) => event.preventDefault(); // what a long touch would open
-  element.onkeydown = (event) => { if (isPress(event)) { event.preventDefault(); if (!event.repeat) hold.begin(); } };
-  element.onkeyup = (event) => { if (isPress(event)) { event.preventDefault(); hold.end(); } };
-  element.onclick = (event) => { if (event.detail === 0) hold.once(); }; // pressed by a screen reader
-  showReadiness(element, name);
-  return element;
+	const element = make("button", {type: "button", class: "record main"})
+	const hold = new Hold(name, element, tell)
+	element.onpointerdown = event => {
+		if (event.button === 0) {
+			element.setPointerCapture(event.pointerId)
+			hold.begin()
+		}
+	}
+	for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"])
+		element.addEventListener(end, () => hold.end())
+	element.oncontextmenu = event => event.preventDefault() // what a long touch would open
+	element.onkeydown = event => {
+		if (isPress(event)) {
+			event.preventDefault()
+			if (!event.repeat) hold.begin()
+		}
+	}
+	element.onkeyup = event => {
+		if (isPress(event)) {
+			event.preventDefault()
+			hold.end()
+		}
+	}
+	element.onclick = event => {
+		if (event.detail === 0) hold.once()
+	} // pressed by a screen reader
+	showReadiness(element, name)
+	return element
 }
 
-const isPress = (event) => event.key === " " || event.key === "Enter";
+const isPress = event => event.key === " " || event.key === "Enter"
 
-const REASONS = { none: "No camera: add pictures instead", lost: "The camera is lost", starting: "The camera starts…" };
+const REASONS = {none: "No camera: add pictures instead", lost: "The camera is lost", starting: "The camera starts…"}
 
 export function showReadiness(element, name) {
-  if (element.classList.contains("recording")) return;
-  const ready = known.camera.state === "online";
-  element.setAttribute("aria-disabled", String(!ready));
-  element.textContent = ready ? "Hold to record" : REASONS[known.camera.state] || "No camera";
-  element.setAttribute("aria-label", ready ? `Hold to record ${name}` : `${element.textContent}. Record ${name}`);
+	if (element.classList.contains("recording")) return
+	const ready = known.camera.state === "online"
+	element.setAttribute("aria-disabled", String(!ready))
+	element.textContent = ready ? "Hold to record" : REASONS[known.camera.state] || "No camera"
+	element.setAttribute("aria-label", ready ? `Hold to record ${name}` : `${element.textContent}. Record ${name}`)
 }
 
 class Hold {
-  constructor(name, element, tell) {
-    Object.assign(this, { name, element, tell, held: false, running: false });
-  }
+	constructor(name, element, tell) {
+		Object.assign(this, {name, element, tell, held: false, running: false})
+	}
 
-  begin() {
-    if (this.element.getAttribute("aria-disabled") === "true") return this.tell(`Can't record: ${known.camera.reason || "there is no camera"}.`);
-    this.held = true;
-    if (!this.running) this.run();
-  }
+	begin() {
+		if (this.element.getAttribute("aria-disabled") === "true")
+			return this.tell(`Can't record: ${known.camera.reason || "there is no camera"}.`)
+		this.held = true
+		if (!this.running) this.run()
+	}
 
-  end() {
-    this.held = false;
-  }
+	end() {
+		this.held = false
+	}
 
-  once() {
-    this.begin();
-    this.end();
-  }
+	once() {
+		this.begin()
+		this.end()
+	}
 
-  // A short press takes one picture.
-  async run() {
-    Object.assign(this, { running: true, kept: 0, alike: 0, group: `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}` });
-    this.show(true);
-    try {
-      await this.take();
-      while (this.held) {
-        await pause(INTERVAL); // frame by frame, so that nothing is taken after the button was let go
-        if (this.held) await this.take();
-      }
-    } catch (error) {
-      showError(error);
-    }
-    this.running = false;
-    this.show(false);
-    await refresh();
-  }
+	// A short press takes one picture.
+	async run() {
+		Object.assign(this, {
+			running: true,
+			kept: 0,
+			alike: 0,
+			steps: [],
+			group: `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`
+		})
+		this.show(true)
+		try {
+			await this.take()
+			while (this.held) {
+				await pause(INTERVAL) // frame by frame, so that nothing is taken after the button was let go
+				if (this.held) await this.take()
+			}
+		} catch (error) {
+			showError(error)
+		}
+		this.running = false
+		this.show(false)
+		if (this.kept) done(`Taught ${this.name} ${count(this.kept, "picture")}.`, ...this.steps)
+		await refresh()
+	}
 
-  async take(turns = BUSY_TURNS) {
-    try {
-      this.count(await post("/v1/camera/capture", { class: this.name, capture: this.group }));
-    } catch (error) {
-      if (error.code !== "extractor_busy" || !turns) throw error;
-      await pause(1000 * (error.retryAfter || 1));
-      await this.take(turns - 1);
-    }
-  }
+	async take(turns = BUSY_TURNS) {
+		try {
+			this.count(await post("/v1/camera/capture", {class: this.name, capture: this.group}))
+		} catch (error) {
+			if (error.code !== "extractor_busy" || !turns) throw error
+			await pause(1000 * (error.retryAfter || 1))
+			await this.take(turns - 1)
+		}
+	}
 
-  count(answer) {
-    this.kept += answer.accepted.length;
-    this.alike += answer.near_duplicates;
-    const alike = this.alike ? `, ${this.alike} too alike and left out` : "";
-    this.tell(`${count(this.kept, "picture")} kept${alike}.${taughtWords(answer)}`);
-    refresh();
-  }
+	count(answer) {
+		this.kept += answer.accepted.length
+		this.alike += answer.near_duplicates
+		this.steps.push(answer.step)
+		const alike = this.alike ? `, ${this.alike} too alike and left out` : ""
+		this.tell(`${count(this.kept, "picture")} kept${alike}.${taughtWords(answer)}`)
+		refresh()
+	}
 
-  show(on) {
-    this.element.classList.toggle("recording", on);
-    byId("live").classList.toggle("recording", on);
-    if (on) this.element.textContent = "Recording… let go to stop";
-    else showReadiness(this.element, this.name);
-  }
+	show(on) {
+		this.element.classList.toggle("recording", on)
+		byId("live").classList.toggle("recording", on)
+		if (on) this.element.textContent = "Recording… let go to stop"
+		else showReadiness(this.element, this.name)
+	}
 }

@@ -1,83 +1,156 @@
 // How good a model is: on pictures it has not seen, by class, and which it mistakes for which.
-import { getJson, pause, url } from "./api.js";
-import { confusion } from "./confusion.js";
-import { curves } from "./curve.js";
-import { bar, byId, heading, make, quiet, replace } from "./dom.js";
-import { findings } from "./findings.js";
-import { hue, known } from "./known.js";
-import { attempt, unavailable } from "./messages.js";
-import { hear } from "./news.js";
-import { isShown } from "./tabs.js";
-import { count, headName, percent, percentFine, versionName } from "./words.js";
+import {getJson, pause, url} from "./api.js"
+import {confusion} from "./confusion.js"
+import {curves} from "./curve.js"
+import {bar, byId, heading, make, quiet, replace} from "./dom.js"
+import {findings} from "./findings.js"
+import {hue, known} from "./known.js"
+import {attempt, unavailable} from "./messages.js"
+import {hear} from "./news.js"
+import {isShown} from "./tabs.js"
+import {count, headName, percent, percentFine, versionName} from "./words.js"
 
-const ASKED_AGAIN = 5; // times that a live model not yet measured is asked
+const ASKED_AGAIN = 5 // times that a live model not yet measured is asked
 
-let chosen = null; // null: whatever answers now
+let chosen = null // null: whatever answers now
+let timer = 0
+let waits = 0 // times in a row that a live model was not measured, or not looked through
 
 export function startResults() {
-  hear("shown", (panel) => { if (panel === "train-view") show(); });
-  hear("trained", () => { chosen = null; show(); });
-  hear("classes", () => { if (!known.taught.length || byId("results").dataset.of !== state()) show(); });
+	hear("shown", panel => {
+		if (panel === "train-view") show()
+	})
+	hear("trained", () => {
+		chosen = null
+		show()
+	})
+	hear("status", () => {
+		if (known.status.model.revision !== undefined && byId("results").dataset.of !== state()) show()
+	})
+	hear("classes", () => {
+		if (!known.taught.length || byId("results").dataset.of !== state()) show()
+	})
 }
 
-const state = () => JSON.stringify([known.taught.map((item) => [item.name, item.examples]), known.status && known.status.model.version]);
+const state = () =>
+	JSON.stringify([
+		known.taught.map(item => [item.name, item.examples]),
+		known.status && known.status.model.version,
+		known.status && known.status.model.revision
+	])
 
 export async function getReport(version) {
-  for (let turn = 1; ; turn++) {
-    try {
-      const report = await getJson(url`/v1/models/${version}/report`);
-      return { ...report, figures: report.held_out || report.left_out };
-    } catch (error) {
-      if (error.code !== "report_not_found" || turn === ASKED_AGAIN) throw error;
-      await pause(1000);
-    }
-  }
+	for (let turn = 1; ; turn++) {
+		try {
+			const report = await getJson(url`/v1/models/${version}/report`)
+			return {...report, figures: report.held_out || report.left_out}
+		} catch (error) {
+			if (error.code !== "report_not_found" || turn === ASKED_AGAIN) throw error
+			await pause(1000)
+		}
+	}
 }
 
-export const classAccuracy = (figures) => figures.classes.map((name, row) => {
-  const all = figures.confusion[row].reduce((sum, one) => sum + one, 0);
-  return { name, all, share: figures.confusion[row][figures.answers.indexOf(name)] / all };
-});
+export const classAccuracy = figures =>
+	figures.classes.map((name, row) => {
+		const all = figures.confusion[row].reduce((sum, one) => sum + one, 0)
+		return {name, all, share: figures.confusion[row][figures.answers.indexOf(name)] / all}
+	})
 
 async function show() {
-  if (!isShown("train-view") || !known.status) return;
-  const view = byId("results");
-  view.dataset.of = state();
-  const version = chosen === null ? known.status.model.version : chosen;
-  if (version === "live" && known.taught.filter((item) => item.examples).length < 2) return replace(view);
-  try {
-    const [report, models] = await Promise.all([getReport(version), getJson("/v1/models")]);
-    replace(view, choice(models.items, version), summary(report, version), findings(report, show), confusionCard(report, version), historyCard(report));
-  } catch (error) {
-    unavailable(view, error.code === "report_not_found" ? new Error("The live model is being measured; come back in a moment.") : error, "results");
-  }
+	clearTimeout(timer)
+	if (!isShown("train-view") || !known.status) return
+	const view = byId("results")
+	view.dataset.of = state()
+	const version = chosen === null ? known.status.model.version : chosen
+	if (version === "live" && known.taught.filter(item => item.examples).length < 2) return replace(view)
+	try {
+		const [report, models] = await Promise.all([getReport(version), getJson("/v1/models")])
+		replace(
+			view,
+			choice(models.items, version),
+			summary(report, version),
+			findings(report, show),
+			confusionCard(report),
+			historyCard(report)
+		)
+		const late = version === "live" && (report.findings === null || report.revision !== models.items[0].revision)
+		waits = late ? waits + 1 : 0
+		if (late && waits <= ASKED_AGAIN) timer = setTimeout(show, 1000)
+	} catch (error) {
+		unavailable(
+			view,
+			error.code === "report_not_found" ? new Error("The live model is being measured; come back in a moment.") : error,
+			"results"
+		)
+	}
 }
 
 function choice(models, version) {
-  const select = make("select", { id: "results-of" }, ...models.map((one) =>
-    make("option", { value: one.version, selected: String(one.version) === String(version) }, `${versionName(one.version)}, ${headName(one.head)}${one.active ? " (answers now)" : ""}`)));
-  select.onchange = () => { chosen = select.value; attempt(show); };
-  return make("div", { class: "row" }, heading(3, "Results"), make("label", { class: "row" }, make("span", { class: "unseen" }, "of"), select));
+	const select = make(
+		"select",
+		{id: "results-of"},
+		...models.map(one =>
+			make(
+				"option",
+				{value: one.version, selected: String(one.version) === String(version)},
+				`${versionName(one.version)}, ${headName(one.head)}${one.active ? " (answers now)" : ""}`
+			)
+		)
+	)
+	select.onchange = () => {
+		chosen = select.value
+		attempt(show)
+	}
+	return make(
+		"div",
+		{class: "row"},
+		heading(3, "Results"),
+		make("label", {class: "row"}, make("span", {class: "unseen"}, "of"), select)
+	)
 }
 
 function summary(report, version) {
-  const { figures } = report;
-  if (!figures.examples) return make("div", { class: "card" }, quiet("Nothing could be measured: there are too few pictures. Show more of each class."));
-  const words = version === "live" ? `of ${count(figures.examples, "picture")}, each answered as if it had not been taught`
-    : `of ${count(figures.examples, "picture")} set aside and not trained on`;
-  const lines = classAccuracy(figures).map(({ name, all, share }) =>
-    make("li", { class: hue(name) }, make("span", { class: "bar-name" }, name), bar(share), make("span", { class: "bar-score" }, `${percent(share)} of ${all}`)));
-  return make("div", { class: "card summary" }, make("div", {}, make("p", { class: "figure" }, percentFine(figures.accuracy)), make("p", {}, "right"), quiet(words)),
-    make("ol", { class: "bars", "aria-label": "Right by class" }, ...lines));
+	const {figures} = report
+	if (!figures.examples)
+		return make(
+			"div",
+			{class: "card"},
+			quiet("Nothing could be measured: there are too few pictures. Show more of each class.")
+		)
+	const words =
+		version === "live"
+			? `of ${count(figures.examples, "picture")}, each answered as if it had not been taught`
+			: `of ${count(figures.examples, "picture")} set aside and not trained on`
+	const lines = classAccuracy(figures).map(({name, all, share}) =>
+		make(
+			"li",
+			{class: hue(name)},
+			make("span", {class: "bar-name"}, name),
+			bar(share),
+			make("span", {class: "bar-score"}, `${percent(share)} of ${all}`)
+		)
+	)
+	return make(
+		"div",
+		{class: "card summary"},
+		make("div", {}, make("p", {class: "figure"}, percentFine(figures.accuracy)), make("p", {}, "right"), quiet(words)),
+		make("ol", {class: "bars", "aria-label": "Right by class"}, ...lines)
+	)
 }
 
-function confusionCard(report, version) {
-  if (!report.figures.examples) return null;
-  return make("div", { class: "card" }, heading(3, "What is taken for what"),
-    quiet("A row for each class, a column for each answer. Press a number to see the pictures."), confusion(report, version));
+function confusionCard(report) {
+	if (!report.figures.examples) return null
+	return make(
+		"div",
+		{class: "card"},
+		heading(3, "What is taken for what"),
+		quiet("A row for each class, a column for each answer. Press a number to see the pictures."),
+		confusion(report)
+	)
 }
 
 function historyCard(report) {
-  if (!report.history || !report.history.length) return null;
-  return make("div", { class: "card" }, heading(3, "How the training went"), curves(report.history));
+	if (!report.history || !report.history.length) return null
+	return make("div", {class: "card"}, heading(3, "How the training went"), curves(report.history))
 }

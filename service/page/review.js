@@ -1,81 +1,132 @@
 // Frames the model was unsure of: each gets a class or goes. What is answered here teaches the most.
-import { getJson, post, remove, url } from "./api.js";
-import { chooser } from "./chooser.js";
-import { confirm, working } from "./dialog.js";
-import { byId, button, make, quiet, replace, row } from "./dom.js";
-import { classNames, refresh } from "./known.js";
-import { attempt, done, unavailable } from "./messages.js";
-import { hear } from "./news.js";
-import { isShown } from "./tabs.js";
-import { bytes, count, percent, when } from "./words.js";
+import {getJson, post, remove, url} from "./api.js"
+import {chooser} from "./chooser.js"
+import {confirm, working} from "./dialog.js"
+import {byId, button, make, quiet, replace, row} from "./dom.js"
+import {classNames, refresh} from "./known.js"
+import {attempt, done, unavailable} from "./messages.js"
+import {hear} from "./news.js"
+import {isShown} from "./tabs.js"
+import {bytes, count, percent, when} from "./words.js"
 
-const SIZE = 12;
+const SIZE = 12
 
-let page = 0;
-let offered = ""; // the classes that have buttons
+let page = 0
+let offered = "" // the classes that have buttons
 
 export function startReview() {
-  hear("shown", (panel) => { if (panel === "review") show(); });
-  hear("changed", show);
-  hear("classes", () => { if (offered !== classNames().join("/")) show(); });
+	hear("shown", panel => {
+		if (panel === "review") show()
+	})
+	hear("changed", show)
+	hear("classes", () => {
+		if (offered !== classNames().join("/")) show()
+	})
 }
 
 async function show() {
-  if (!isShown("review")) return;
-  const view = byId("review");
-  offered = classNames().join("/");
-  const title = make("h2", { class: "unseen" }, "Review queue");
-  try {
-    const list = await getJson(url`/v1/review?page=${page}&size=${SIZE}`);
-    if (!list.items.length && page) { page -= 1; return show(); }
-    const cards = make("ul", { class: "review" }, ...list.items.map(frame));
-    replace(view, title, head(list), list.items.length ? cards : empty(), turns(list));
-  } catch (error) {
-    unavailable(view, error, "the review queue");
-  }
-  return undefined;
+	if (!isShown("review")) return
+	const view = byId("review")
+	offered = classNames().join("/")
+	const title = make("h2", {class: "unseen"}, "Review queue")
+	try {
+		const list = await getJson(url`/v1/review?page=${page}&size=${SIZE}`)
+		if (!list.items.length && page) {
+			page -= 1
+			return show()
+		}
+		const cards = make("ul", {class: "review"}, ...list.items.map(frame))
+		replace(view, title, head(list), list.items.length ? cards : empty(), turns(list))
+	} catch (error) {
+		unavailable(view, error, "the review queue")
+	}
+	return undefined
 }
 
-const empty = () => make("p", { class: "empty" }, "Nothing to review. Frames that it is unsure of, or that look like nothing it knows, gather here.");
+const empty = () =>
+	make(
+		"p",
+		{class: "empty"},
+		"Nothing to review. Frames that it is unsure of, or that look like nothing it knows, gather here."
+	)
 
 function head(list) {
-  const meter = make("progress", { max: list.budget_bytes || 1, value: list.bytes, "aria-label": "space used" });
-  const all = working("Discard all", async () => {
-    if (!(await confirm("Discard all frames?", `${count(list.total, "frame")} will be gone for good.`, "Discard all"))) return;
-    done(`Discarded ${count((await remove("/v1/review")).deleted, "frame")}.`);
-    await show();
-  }, { class: "small danger" });
-  const words = `${count(list.total, "frame")}, ${bytes(list.bytes)} of ${bytes(list.budget_bytes)}`;
-  return make("div", { class: "card" }, row(make("strong", {}, words), meter, button("Look again", () => attempt(show), { class: "small" }), list.total ? all : null));
+	const meter = make("progress", {max: list.budget_bytes || 1, value: list.bytes, "aria-label": "space used"})
+	const all = working(
+		"Discard all",
+		async () => {
+			if (
+				!(await confirm("Discard all frames?", `${count(list.total, "frame")} will be gone for good.`, "Discard all"))
+			)
+				return
+			done(`Discarded ${count((await remove("/v1/review")).deleted, "frame")}.`)
+			await show()
+		},
+		{class: "small danger"}
+	)
+	const words = `${count(list.total, "frame")}, ${bytes(list.bytes)} of ${bytes(list.budget_bytes)}`
+	return make(
+		"div",
+		{class: "card"},
+		row(
+			make("strong", {}, words),
+			meter,
+			button("Look again", () => attempt(show), {class: "small"}),
+			list.total ? all : null
+		)
+	)
 }
 
 function frame(item) {
-  const first = item.predictions.map((one) => one.class);
-  const give = async (name) => {
-    const taught = await post(url`/v1/review/${item.id}`, { class: name });
-    done(`It is ${name} now.`, taught.step);
-    await over();
-  };
-  const drop = working("Discard", async () => { await remove(url`/v1/review/${item.id}`); await over(); }, { class: "small danger" });
-  return make("li", { class: "card", "data-id": item.id },
-    make("img", { src: url`/v1/review/${item.id}/image`, alt: `frame to review, ${reason(item)}`, loading: "lazy" }),
-    make("div", { class: "stack" }, make("strong", {}, reason(item)), quiet(when(item.captured)), chooser("This is", give, { first, most: 5 }), row(drop)));
+	const first = item.predictions.map(one => one.class)
+	const give = async name => {
+		const taught = await post(url`/v1/review/${item.id}`, {class: name})
+		done(`It is ${name} now.`, taught.step)
+		await over()
+	}
+	const drop = working(
+		"Discard",
+		async () => {
+			await remove(url`/v1/review/${item.id}`)
+			await over()
+		},
+		{class: "small danger"}
+	)
+	return make(
+		"li",
+		{class: "card", "data-id": item.id},
+		make("img", {src: url`/v1/review/${item.id}/image`, alt: `frame to review, ${reason(item)}`, loading: "lazy"}),
+		make(
+			"div",
+			{class: "stack"},
+			make("strong", {}, reason(item)),
+			quiet(when(item.captured)),
+			chooser("This is", give, {first, most: 5}),
+			row(drop)
+		)
+	)
 }
 
 function reason(item) {
-  const [best] = item.predictions;
-  if (item.reason === "novel") return "Looks like nothing it knows";
-  return best ? `Not sure: ${best.class}, ${percent(best.score)}?` : "Not sure";
+	const [best] = item.predictions
+	if (item.reason === "novel") return "Looks like nothing it knows"
+	return best ? `Not sure: ${best.class}, ${percent(best.score)}?` : "Not sure"
 }
 
 async function over() {
-  await Promise.all([show(), refresh()]);
+	await Promise.all([show(), refresh()])
 }
 
 function turns(list) {
-  const pages = Math.ceil(list.total / list.size);
-  if (pages < 2) return null;
-  const turn = (by) => { page += by; return show(); };
-  return row(button("Newer", () => turn(-1), { class: "small", disabled: page === 0 }), quiet(`page ${page + 1} of ${pages}`),
-    button("Older", () => turn(1), { class: "small", disabled: page >= pages - 1 }));
+	const pages = Math.ceil(list.total / list.size)
+	if (pages < 2) return null
+	const turn = by => {
+		page += by
+		return show()
+	}
+	return row(
+		button("Newer", () => turn(-1), {class: "small", disabled: page === 0}),
+		quiet(`page ${page + 1} of ${pages}`),
+		button("Older", () => turn(1), {class: "small", disabled: page >= pages - 1})
+	)
 }

@@ -1,117 +1,187 @@
 // What can be set, and where what can't be is set; the data set as one file; what was done lately.
-import { getJson, patch } from "./api.js";
-import { dataCard } from "./archive.js";
-import { byId, heading, make, quiet, replace, row } from "./dom.js";
-import { journalCard } from "./journal.js";
-import { known } from "./known.js";
-import { attempt, done, unavailable } from "./messages.js";
-import { hear } from "./news.js";
-import { isShown } from "./tabs.js";
-import { said } from "./words.js";
+import {getJson, patch} from "./api.js"
+import {dataCard} from "./archive.js"
+import {byId, heading, make, quiet, replace, row, table} from "./dom.js"
+import {journalCard} from "./journal.js"
+import {known} from "./known.js"
+import {attempt, done, unavailable} from "./messages.js"
+import {hear} from "./news.js"
+import {isShown} from "./tabs.js"
+import {said} from "./words.js"
 
-let parts = {};
+let parts = {}
 
 export function startSettings() {
-  parts = { form: make("div", { class: "card" }), data: dataCard(), journal: make("div", { class: "card", id: "journal" }), extractor: make("div", { class: "card" }) };
-  byId("settings").append(parts.form, parts.journal, parts.data, parts.extractor);
-  hear("shown", (panel) => { if (panel === "settings") show(); });
-  hear("status", () => { if (isShown("settings")) { showExtractor(); journalCard(parts.journal); } });
+	parts = {
+		form: make("div", {class: "card"}),
+		data: dataCard(),
+		journal: make("div", {class: "card", id: "journal"}),
+		extractor: make("div", {class: "card"})
+	}
+	byId("settings").append(parts.form, parts.journal, parts.data, parts.extractor)
+	hear("shown", panel => {
+		if (panel === "settings") show()
+	})
+	hear("status", () => {
+		if (isShown("settings")) {
+			showExtractor()
+			journalCard(parts.journal)
+		}
+	})
 }
 
 async function show() {
-  showExtractor();
-  await Promise.all([journalCard(parts.journal), showSettings()]);
+	showExtractor()
+	await Promise.all([journalCard(parts.journal), showSettings()])
 }
 
 async function showSettings() {
-  try {
-    const { items } = await getJson("/v1/settings");
-    replace(parts.form, heading(3, "Settings"), changeable(items.filter((item) => item.changeable)), fixed(items.filter((item) => !item.changeable)));
-  } catch (error) {
-    unavailable(parts.form, error, "settings on the page");
-  }
+	try {
+		const {items} = await getJson("/v1/settings")
+		replace(
+			parts.form,
+			heading(3, "Settings"),
+			changeable(items.filter(item => item.changeable)),
+			fixed(items.filter(item => !item.changeable))
+		)
+	} catch (error) {
+		unavailable(parts.form, error, "settings on the page")
+	}
 }
 
 // ---- those that can be changed at once
 
 function changeable(items) {
-  const form = make("form", { class: "fields", id: "settings-form", noValidate: true }, ...items.map(field), row(make("button", { class: "main" }, "Save")));
-  form.onsubmit = (event) => {
-    event.preventDefault();
-    attempt(() => save(form, items));
-  };
-  return form;
+	const form = make(
+		"form",
+		{class: "fields", id: "settings-form", noValidate: true},
+		...items.map(field),
+		row(make("button", {class: "main"}, "Save"))
+	)
+	form.onsubmit = event => {
+		event.preventDefault()
+		attempt(() => save(form, items))
+	}
+	return form
 }
 
 const TITLES = {
-  camera_rotate: "Turn the picture", camera_mirror: "Mirror the picture", camera_roi: "Part of the picture", decide_threshold: "Least score",
-  decide_frames: "Frames to decide", decide_smoothing: "Smoothing", review_mb: "Space for review, MB",
-};
-const titleOf = (name) => TITLES[name] || name[0].toUpperCase() + name.slice(1).replace(/_/g, " ");
+	camera_rotate: "Turn the picture",
+	camera_mirror: "Mirror the picture",
+	camera_roi: "Part of the picture",
+	decide_threshold: "Least score",
+	decide_frames: "Frames to decide",
+	decide_smoothing: "Smoothing",
+	review_mb: "Space for review, MB"
+}
+const titleOf = name => TITLES[name] || name[0].toUpperCase() + name.slice(1).replace(/_/g, " ")
 
 function field(item) {
-  const input = inputOf(item);
-  const wrong = make("p", { class: "bad", id: `wrong-${item.name}` });
-  input.setAttribute("aria-describedby", wrong.id);
-  const words = item.kind === "yes_or_no" ? make("label", { class: "switch" }, input, titleOf(item.name)) : make("label", {}, titleOf(item.name), input);
-  const given = item.fixed_by ? quiet(`Given by ${item.fixed_by}; change it there.`) : null;
-  return make("div", { class: "field", "data-field": item.name }, words, quiet(item.help), given, wrong);
+	const input = inputOf(item)
+	const wrong = make("p", {class: "bad", id: `wrong-${item.name}`})
+	input.setAttribute("aria-describedby", wrong.id)
+	const words =
+		item.kind === "yes_or_no"
+			? make("label", {class: "switch"}, input, titleOf(item.name))
+			: make("label", {}, titleOf(item.name), input)
+	const given = item.fixed_by ? quiet(`Given by ${item.fixed_by}; change it there.`) : null
+	return make("div", {class: "field", "data-field": item.name}, words, quiet(item.help), given, wrong)
 }
 
 function inputOf(item) {
-  const common = { name: item.name, disabled: Boolean(item.fixed_by) };
-  if (item.kind === "yes_or_no") return make("input", { type: "checkbox", checked: Boolean(item.value), ...common });
-  if (item.choices && item.choices.length) return make("select", common, ...item.choices.map((one) => make("option", { value: one, selected: String(one) === String(item.value) }, String(one))));
-  const number = item.kind === "number" || item.kind === "integer";
-  return make("input", { type: number ? "number" : "text", step: item.kind === "integer" ? "1" : "any", min: item.lowest, max: item.highest, value: String(item.value), placeholder: String(item.default), ...common });
+	const common = {name: item.name, disabled: Boolean(item.fixed_by)}
+	if (item.kind === "yes_or_no") return make("input", {type: "checkbox", checked: Boolean(item.value), ...common})
+	if (item.choices && item.choices.length)
+		return make(
+			"select",
+			common,
+			...item.choices.map(one =>
+				make("option", {value: one, selected: String(one) === String(item.value)}, String(one))
+			)
+		)
+	const number = item.kind === "number" || item.kind === "integer"
+	return make("input", {
+		type: number ? "number" : "text",
+		step: item.kind === "integer" ? "1" : "any",
+		min: item.lowest,
+		max: item.highest,
+		value: String(item.value),
+		placeholder: String(item.default),
+		...common
+	})
 }
 
 function valueOf(form, item) {
-  const input = form.elements[item.name];
-  if (item.kind === "yes_or_no") return input.checked;
-  return item.kind === "number" || item.kind === "integer" ? Number(input.value) : input.value;
+	const input = form.elements[item.name]
+	if (item.kind === "yes_or_no") return input.checked
+	return item.kind === "number" || item.kind === "integer" ? Number(input.value) : input.value
 }
 
 async function save(form, items) {
-  for (const wrong of form.querySelectorAll(".field .bad")) wrong.textContent = "";
-  const changed = items.filter((item) => !item.fixed_by && String(valueOf(form, item)) !== String(item.value));
-  if (!changed.length) return done("Nothing was changed.");
-  try {
-    await patch("/v1/settings", Object.fromEntries(changed.map((item) => [item.name, valueOf(form, item)])));
-  } catch (error) {
-    if (!error.errors || !error.errors.length) throw error;
-    return showWrong(form, error);
-  }
-  done(`Saved ${changed.map((item) => titleOf(item.name)).join(", ")}.`);
-  return showSettings();
+	for (const wrong of form.querySelectorAll(".field .bad")) wrong.textContent = ""
+	const changed = items.filter(item => !item.fixed_by && String(valueOf(form, item)) !== String(item.value))
+	if (!changed.length) return done("Nothing was changed.")
+	try {
+		await patch("/v1/settings", Object.fromEntries(changed.map(item => [item.name, valueOf(form, item)])))
+	} catch (error) {
+		if (!error.errors || !error.errors.length) throw error
+		return showWrong(form, error)
+	}
+	done(`Saved ${changed.map(item => titleOf(item.name)).join(", ")}.`)
+	return showSettings()
 }
 
 function showWrong(form, error) {
-  for (const { field: name, detail } of error.errors) {
-    const place = form.querySelector(`[data-field="${CSS.escape(name)}"] .bad`);
-    if (place) place.textContent = detail;
-  }
-  const first = form.elements[error.errors[0].field];
-  if (first) first.focus();
-  else throw new Error(said(error));
+	for (const {field: name, detail} of error.errors) {
+		const place = form.querySelector(`[data-field="${CSS.escape(name)}"] .bad`)
+		if (place) place.textContent = detail
+	}
+	const first = form.elements[error.errors[0].field]
+	if (first) first.focus()
+	else throw new Error(said(error))
 }
 
 // ---- those that are fixed until the next start
 
 function fixed(items) {
-  const lines = items.map((item) => make("tr", {}, make("th", { scope: "row" }, titleOf(item.name)), make("td", {}, String(item.value === "" ? "–" : item.value)), make("td", {}, item.fixed_by ? `by ${item.fixed_by}` : "default"), make("td", { class: "quiet" }, item.help)));
-  return make("details", {}, make("summary", {}, "Set when it starts"), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Settings of the start" },
-    make("table", {}, make("thead", {}, make("tr", {}, ...["Setting", "Value", "Set", "What it does"].map((title) => make("th", { scope: "col" }, title)))), make("tbody", {}, ...lines))));
+	const lines = items.map(item =>
+		make(
+			"tr",
+			{},
+			make("th", {scope: "row"}, titleOf(item.name)),
+			make("td", {}, String(item.value === "" ? "–" : item.value)),
+			make("td", {}, item.fixed_by ? `by ${item.fixed_by}` : "default"),
+			make("td", {class: "quiet"}, item.help)
+		)
+	)
+	const shown = table("Settings of the start", ["Setting", "Value", "Set", "What it does"], lines)
+	return make("details", {}, make("summary", {}, "Set when it starts"), shown)
 }
 
 // ---- the extractor
 
 function showExtractor() {
-  if (!known.status) return;
-  const { extractor, device, device_reason: reason, temperature, version } = known.status;
-  const facts = [["Model", extractor.name], ["Device", `${device || "none"} (${reason})`], ["Run-time", extractor.runtime],
-    ["Input", extractor.input && `${extractor.input.width} × ${extractor.input.height} pixels`], ["Embedding", extractor.embedding_size && `${extractor.embedding_size} numbers`],
-    ["Digest", extractor.digest && extractor.digest.slice(0, 12)], ...Object.entries(temperature).map(([name, degrees]) => [name, `${degrees} °C`])];
-  replace(parts.extractor, heading(3, "Extractor"), make("dl", { class: "facts" }, ...facts.filter(([, value]) => value).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))])));
-  byId("about").textContent = `coral-learn ${version}`;
+	if (!known.status) return
+	const {extractor, device, device_reason: reason, temperature, version} = known.status
+	const facts = [
+		["Model", extractor.name],
+		["Device", `${device || "none"} (${reason})`],
+		["Run-time", extractor.runtime],
+		["Input", extractor.input && `${extractor.input.width} × ${extractor.input.height} pixels`],
+		["Embedding", extractor.embedding_size && `${extractor.embedding_size} numbers`],
+		["Digest", extractor.digest && extractor.digest.slice(0, 12)],
+		...Object.entries(temperature).map(([name, degrees]) => [name, `${degrees} °C`])
+	]
+	replace(
+		parts.extractor,
+		heading(3, "Extractor"),
+		make(
+			"dl",
+			{class: "facts"},
+			...facts
+				.filter(([, value]) => value)
+				.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))])
+		)
+	)
+	byId("about").textContent = `coral-learn ${version}`
 }

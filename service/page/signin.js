@@ -1,44 +1,52 @@
 // Signing in with a token, sent once and kept nowhere; from then on a cookie that no script can read says who we are.
-import { byId } from "./dom.js";
-import { post, remove } from "./api.js";
-import { refresh } from "./known.js";
-import { attempt, banner } from "./messages.js";
-import { hear, tell } from "./news.js";
-import { said } from "./words.js";
+import {byId} from "./dom.js"
+import {post, remove} from "./api.js"
+import {refresh} from "./known.js"
+import {attempt, banner} from "./messages.js"
+import {hear, tell} from "./news.js"
+import {said} from "./words.js"
 
 export function startSignIn() {
-  hear("sign-in", ask);
-  byId("sign-in").onsubmit = (event) => {
-    event.preventDefault();
-    byId("sign-in-state").textContent = "";
-    signIn().catch((error) => { byId("sign-in-state").textContent = said(error); });
-  };
-  byId("sign-out").onclick = () => attempt(async () => {
-    await remove("/v1/session");
-    location.reload();
-  });
-  showSession().catch(() => { /* shown once signed in */ });
+	hear("sign-in", ask)
+	byId("sign-in").onsubmit = event => {
+		event.preventDefault()
+		byId("sign-in-state").textContent = ""
+		signIn().catch(error => {
+			byId("sign-in-state").textContent = said(error)
+		})
+	}
+	byId("sign-out").onclick = () =>
+		attempt(async () => {
+			await remove("/v1/session")
+			location.reload()
+		})
+	showSession().catch(() => {
+		/* shown once signed in */
+	})
 }
 
 function ask() {
-  if (!byId("sign-in").hidden) return;
-  byId("sign-in").hidden = false;
-  byId("sign-out").hidden = true;
-  document.querySelector("main").hidden = true;
-  byId("token").focus();
+	if (!byId("sign-in").hidden) return
+	byId("sign-in").hidden = false
+	byId("sign-out").hidden = true
+	document.querySelector("main").hidden = true
+	byId("token").focus()
 }
 
 async function signIn() {
-  await post("/v1/session", { token: byId("token").value.trim() });
-  byId("token").value = "";
-  byId("sign-in").hidden = true;
-  document.querySelector("main").hidden = false;
-  await Promise.all([showSession(), refresh()]);
-  tell("signed-in");
+	await post("/v1/session", {token: byId("token").value.trim()})
+	byId("token").value = ""
+	byId("sign-in").hidden = true
+	document.querySelector("main").hidden = false
+	await Promise.all([showSession(), refresh()])
+	tell("signed-in")
 }
 
 async function showSession() {
-  const session = await (await fetch("/v1/session")).json(); // answered signed in or not
-  byId("sign-out").hidden = !session.needed || !session.scope;
-  banner("scope", session.scope === "classify" ? "You may look and classify. To teach, sign in with the manage token." : "");
+	const session = await (await fetch("/v1/session")).json() // answered signed in or not
+	byId("sign-out").hidden = !session.needed || !session.scope
+	banner(
+		"scope",
+		session.scope === "classify" ? "You may look and classify. To teach, sign in with the manage token." : ""
+	)
 }

@@ -1,63 +1,72 @@
 // The daemon's events, and what is lost: the connection, the camera, the accelerator.
-import { pause, readEvents } from "./api.js";
-import { byId } from "./dom.js";
-import { known, refresh } from "./known.js";
-import { banner } from "./messages.js";
-import { hear, tell } from "./news.js";
-import { said } from "./words.js";
+import {pause, readEvents} from "./api.js"
+import {byId} from "./dom.js"
+import {known, refresh} from "./known.js"
+import {banner} from "./messages.js"
+import {hear, tell} from "./news.js"
+import {said} from "./words.js"
 
-const TRY_EVERY = 1500;
+const TRY_EVERY = 1500
 
 export async function watch() {
-  for (;;) {
-    let reason = "";
-    try {
-      await readEvents("/v1/stream", tell, undefined, connected);
-    } catch (error) {
-      reason = said(error);
-      if (error.status === 401) await signedIn();
-    }
-    lost(reason);
-    await pause(TRY_EVERY);
-  }
+	for (;;) {
+		let reason = ""
+		try {
+			await readEvents("/v1/stream", tell, undefined, connected)
+		} catch (error) {
+			reason = said(error)
+			if (error.status === 401) await signedIn()
+		}
+		lost(reason)
+		await pause(TRY_EVERY)
+	}
 }
 
-const signedIn = () => new Promise((resolve) => hear("signed-in", resolve));
+const signedIn = () => new Promise(resolve => hear("signed-in", resolve))
 
 function connected() {
-  known.connected = true;
-  byId("state").textContent = "connected";
-  banner("connection", "");
-  tell("connected");
-  refresh();
+	known.connected = true
+	byId("state").textContent = "connected"
+	banner("connection", "")
+	tell("connected")
+	refresh()
 }
 
 function lost(reason) {
-  if (known.connected || reason) {
-    byId("state").textContent = "not connected";
-    banner("connection", `Connection lost, trying again… ${reason}`.trim());
-  }
-  known.connected = false;
-  tell("disconnected");
+	if (known.connected || reason) {
+		byId("state").textContent = "not connected"
+		banner("connection", `Connection lost, trying again… ${reason}`.trim())
+	}
+	known.connected = false
+	tell("disconnected")
 }
 
 function showCamera(camera) {
-  const words = { online: "camera on", none: "no camera", starting: "camera starts", lost: "camera lost" };
-  byId("camera").textContent = words[camera.state] || camera.state;
-  byId("camera").title = camera.reason || camera.source || "";
-  banner("camera", camera.state === "lost" ? `The camera is lost: ${camera.reason}. Check its cable; the picture comes back by itself.` : "");
+	const words = {online: "camera on", none: "no camera", starting: "camera starts", lost: "camera lost"}
+	byId("camera").textContent = words[camera.state] || camera.state
+	byId("camera").title = camera.reason || camera.source || ""
+	banner(
+		"camera",
+		camera.state === "lost"
+			? `The camera is lost: ${camera.reason}. Check its cable; the picture comes back by itself.`
+			: ""
+	)
 }
 
 function showDevice(status) {
-  byId("device").textContent = status.device === "edgetpu" ? "Edge TPU" : (status.device || "no extractor").toUpperCase();
-  byId("device").title = status.device_reason;
-  const gone = status.extractor.state === "lost" || status.extractor.state === "starting";
-  const text = gone ? `No answers for now: the extractor is ${status.extractor.state}. ${status.extractor.reason}`
-    : status.degraded ? `The accelerator is not in use: ${status.device_reason}. Answers come from the CPU, slower.` : "";
-  banner("device", text);
-  const left = status.extractor.to_embed;
-  banner("embedding", left ? `${left} pictures are being read again for the new extractor.` : "");
+	byId("device").textContent =
+		status.device === "edgetpu" ? "Edge TPU" : (status.device || "no extractor").toUpperCase()
+	byId("device").title = status.device_reason
+	const gone = status.extractor.state === "lost" || status.extractor.state === "starting"
+	const text = gone
+		? `No answers for now: the extractor is ${status.extractor.state}. ${status.extractor.reason}`
+		: status.degraded
+			? `The accelerator is not in use: ${status.device_reason}. Answers come from the CPU, slower.`
+			: ""
+	banner("device", text)
+	const left = status.extractor.to_embed
+	banner("embedding", left ? `${left} pictures are being read again for the new extractor.` : "")
 }
 
-hear("camera", showCamera);
-hear("status", showDevice);
+hear("camera", showCamera)
+hear("status", showDevice)

@@ -1,105 +1,126 @@
 // One button that trains; how it goes; and what came of it, in words.
-import { getJson, post, remove, url } from "./api.js";
-import { curves } from "./curve.js";
-import { bar, button, byId, heading, make, quiet, replace, row } from "./dom.js";
-import { endWords, follow, goesOn } from "./jobs.js";
-import { known, refresh } from "./known.js";
-import { attempt } from "./messages.js";
-import { hear, tell } from "./news.js";
-import { optionFields, readOptions } from "./options.js";
-import { activate } from "./switching.js";
-import { headName, percent } from "./words.js";
+import {getJson, post, remove, url} from "./api.js"
+import {curves} from "./curve.js"
+import {bar, button, byId, heading, make, quiet, replace, row} from "./dom.js"
+import {endWords, follow, goesOn} from "./jobs.js"
+import {known, refresh} from "./known.js"
+import {attempt} from "./messages.js"
+import {hear, tell} from "./news.js"
+import {optionFields, readOptions} from "./options.js"
+import {activate} from "./switching.js"
+import {headName, percent} from "./words.js"
 
-const LEAST_CLASSES = 2;
+const LEAST_CLASSES = 2
 
-const parts = {};
-let following = false;
+const parts = {}
+let following = false
 
 export function startTraining() {
-  parts.options = optionFields();
-  parts.train = button("Train", () => attempt(train), { class: "main big", id: "train", "aria-describedby": "train-reason" });
-  parts.reason = quiet();
-  parts.reason.id = "train-reason";
-  parts.progress = make("div", { id: "job-progress" });
-  parts.curves = make("div", { id: "curves" });
-  parts.result = make("div", { id: "job", role: "status" });
-  byId("training").append(row(parts.train, parts.reason), parts.options, parts.progress, parts.result, parts.curves);
-  hear("classes", showReason);
-  hear("connected", () => attempt(resume));
-  hear("signed-in", () => attempt(resume));
+	parts.options = optionFields()
+	parts.train = button("Train", () => attempt(train), {
+		class: "main big",
+		id: "train",
+		"aria-describedby": "train-reason"
+	})
+	parts.reason = quiet()
+	parts.reason.id = "train-reason"
+	parts.progress = make("div", {id: "job-progress"})
+	parts.curves = make("div", {id: "curves"})
+	parts.result = make("div", {id: "job", role: "status"})
+	byId("training").append(row(parts.train, parts.reason), parts.options, parts.progress, parts.result, parts.curves)
+	hear("classes", showReason)
+	hear("connected", () => attempt(resume))
+	hear("signed-in", () => attempt(resume))
 }
 
 function reason() {
-  const ready = known.taught.filter((item) => item.examples && item.enabled !== false);
-  if (following) return "It trains.";
-  if (ready.length >= LEAST_CLASSES) return "";
-  const first = ready.length ? ready[0].name : "";
-  return first ? `Teach one more class: there is only ${first}.` : `Teach ${LEAST_CLASSES} classes first: there is nothing to tell apart yet.`;
+	const ready = known.taught.filter(item => item.examples && item.enabled !== false)
+	if (following) return "It trains."
+	if (ready.length >= LEAST_CLASSES) return ""
+	const first = ready.length ? ready[0].name : ""
+	return first
+		? `Teach one more class: there is only ${first}.`
+		: `Teach ${LEAST_CLASSES} classes first: there is nothing to tell apart yet.`
 }
 
 function showReason() {
-  const text = reason();
-  parts.train.disabled = Boolean(text);
-  const few = known.taught.filter((item) => item.examples === 1).map((item) => item.name);
-  const thin = few.length ? `Only one picture of ${few.slice(0, 3).join(", ")}: show more, so that it can be measured.` : "";
-  parts.reason.textContent = text || thin || "Optional: it answers already. Training can make it surer.";
+	const text = reason()
+	parts.train.disabled = Boolean(text)
+	const few = known.taught.filter(item => item.examples === 1).map(item => item.name)
+	const thin = few.length
+		? `Only one picture of ${few.slice(0, 3).join(", ")}: show more, so that it can be measured.`
+		: ""
+	parts.reason.textContent = text || thin || "Optional: it answers already. Training can make it surer."
 }
 
 async function train() {
-  const job = await post("/v1/train", readOptions(parts.options));
-  await show(job);
+	const job = await post("/v1/train", readOptions(parts.options))
+	await show(job)
 }
 
 // A training that went on before the page was loaded.
 async function resume() {
-  if (following) return;
-  const jobs = await getJson("/v1/jobs?size=10");
-  const job = jobs.items.find((one) => one.kind === "train" && goesOn(one));
-  if (job) await show(job);
+	if (following) return
+	const jobs = await getJson("/v1/jobs?size=10")
+	const job = jobs.items.find(one => one.kind === "train" && goesOn(one))
+	if (job) await show(job)
 }
 
 async function show(job) {
-  following = true;
-  showReason();
-  replace(parts.result);
-  const rounds = [];
-  try {
-    const ended = await follow(job, (now) => showProgress(now, rounds));
-    await showResult(ended);
-  } finally {
-    following = false;
-    replace(parts.progress);
-    showReason();
-  }
-  await refresh();
-  tell("trained");
+	following = true
+	showReason()
+	replace(parts.result)
+	const rounds = []
+	try {
+		const ended = await follow(job, now => showProgress(now, rounds))
+		await showResult(ended)
+	} finally {
+		following = false
+		replace(parts.progress)
+		showReason()
+	}
+	await refresh()
+	tell("trained")
 }
 
 // It trains twice: to measure, and then on everything. A lower epoch begins the second time.
 function showProgress(job, rounds) {
-  const { epoch, epochs, loss } = job.metrics;
-  const last = rounds[rounds.length - 1];
-  if (typeof loss === "number" && (!last || epoch !== last.epoch)) {
-    if (last && epoch < last.epoch) rounds.length = 0;
-    rounds.push(job.metrics);
-    replace(parts.curves, curves(rounds));
-  }
-  if (!goesOn(job)) return replace(parts.progress);
-  const words = job.state === "queued" ? "waiting for another job" : epoch ? `epoch ${epoch} of ${epochs}` : "reading the pictures";
-  const cancel = button("Cancel", () => attempt(() => remove(url`/v1/jobs/${job.id}`)), { class: "small" });
-  if (!parts.progress.firstChild) replace(parts.progress, make("progress", { max: 1, value: job.progress, "aria-label": "training" }), row(quiet(words), cancel));
-  parts.progress.querySelector("progress").value = job.progress;
-  parts.progress.querySelector("p").textContent = `${percent(job.progress)} · ${words}`;
+	const {epoch, epochs, loss} = job.metrics
+	const last = rounds[rounds.length - 1]
+	if (typeof loss === "number" && (!last || epoch !== last.epoch)) {
+		if (last && epoch < last.epoch) rounds.length = 0
+		rounds.push(job.metrics)
+		replace(parts.curves, curves(rounds))
+	}
+	if (!goesOn(job)) return replace(parts.progress)
+	const words =
+		job.state === "queued" ? "waiting for another job" : epoch ? `epoch ${epoch} of ${epochs}` : "reading the pictures"
+	const cancel = button("Cancel", () => attempt(() => remove(url`/v1/jobs/${job.id}`)), {class: "small"})
+	if (!parts.progress.firstChild)
+		replace(
+			parts.progress,
+			make("progress", {max: 1, value: job.progress, "aria-label": "training"}),
+			row(quiet(words), cancel)
+		)
+	parts.progress.querySelector("progress").value = job.progress
+	parts.progress.querySelector("p").textContent = `${percent(job.progress)} · ${words}`
 }
 
 async function showResult(job) {
-  if (!job.model) return replace(parts.result, make("p", { class: "bad" }, endWords(job)));
-  const { version, activated, reason: why } = job.model;
-  const report = await getJson(url`/v1/models/${version}/report`).catch(() => null);
-  const accuracy = report ? report.held_out.accuracy : null;
-  if (report) replace(parts.curves, curves(report.history || []));
-  const title = activated ? `Version ${version} answers now` : `Version ${version} is kept, but does not answer`;
-  const use = activated ? null : button("Let it answer all the same", () => attempt(() => activate(version)), { class: "small", id: "use" });
-  replace(parts.result, heading(3, title), accuracy === null ? null : row(bar(accuracy, { class: "bar wide" }), make("strong", {}, percent(accuracy))),
-    make("p", {}, report ? `${headName(report.head)}: ${why}.` : `${why}.`), use);
+	if (!job.model) return replace(parts.result, make("p", {class: "bad"}, endWords(job)))
+	const {version, activated, reason: why} = job.model
+	const report = await getJson(url`/v1/models/${version}/report`).catch(() => null)
+	const accuracy = report ? report.held_out.accuracy : null
+	if (report) replace(parts.curves, curves(report.history || []))
+	const title = activated ? `Version ${version} answers now` : `Version ${version} is kept, but does not answer`
+	const use = activated
+		? null
+		: button("Let it answer all the same", () => attempt(() => activate(version)), {class: "small", id: "use"})
+	replace(
+		parts.result,
+		heading(3, title),
+		accuracy === null ? null : row(bar(accuracy, {class: "bar wide"}), make("strong", {}, percent(accuracy))),
+		make("p", {}, report ? `${headName(report.head)}: ${why}.` : `${why}.`),
+		use
+	)
 }

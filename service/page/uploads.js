@@ -1,79 +1,85 @@
 // Pictures from files: three at a time, and one that is refused spoils nothing.
-import { sendPicture, url } from "./api.js";
-import { button, make, replace } from "./dom.js";
-import { refresh } from "./known.js";
-import { done } from "./messages.js";
-import { tell } from "./news.js";
-import { count, said, taughtWords } from "./words.js";
+import {sendPicture, url} from "./api.js"
+import {button, make, replace} from "./dom.js"
+import {refresh} from "./known.js"
+import {done} from "./messages.js"
+import {tell} from "./news.js"
+import {count, said, taughtWords} from "./words.js"
 
-const AT_ONCE = 3;
-const MOST_TOLD = 6;
+const AT_ONCE = 3
+const MOST_TOLD = 6
 
 // Teaches one class some files; place : where progress and refusals are shown.
 export async function teachPictures(name, files, place = null) {
-  const work = files.map((file) => ({ name, file }));
-  return teachAll(work, place);
+	const work = files.map(file => ({name, file}))
+	return teachAll(work, place)
 }
 
 // work : [{name, file}]
 export async function teachAll(work, place) {
-  const state = { sent: 0, kept: 0, same: 0, refused: [], stop: new AbortController(), step: null, words: "", work, place };
-  const queue = [...work];
-  show(state);
-  await Promise.all(Array.from({ length: AT_ONCE }, () => sendSome(queue, state)));
-  finish(state);
-  tell("changed");
-  await refresh();
+	const state = {sent: 0, kept: 0, same: 0, refused: [], stop: new AbortController(), steps: [], words: "", work, place}
+	const queue = [...work]
+	show(state)
+	await Promise.all(Array.from({length: AT_ONCE}, () => sendSome(queue, state)))
+	finish(state)
+	tell("changed")
+	await refresh()
 }
 
 async function sendSome(queue, state) {
-  while (queue.length && !state.stop.signal.aborted) {
-    const one = queue.shift();
-    try {
-      tally(state, await sendPicture(url`/v1/examples?class=${one.name}`, one.file, state.stop.signal));
-    } catch (error) {
-      if (error.name === "AbortError") return;
-      if (error.status === 401) return state.stop.abort();
-      state.refused.push(`${one.file.name || "picture"}: ${said(error)}`);
-    }
-    state.sent += 1;
-    show(state);
-  }
+	while (queue.length && !state.stop.signal.aborted) {
+		const one = queue.shift()
+		try {
+			tally(state, await sendPicture(url`/v1/examples?class=${one.name}`, one.file, state.stop.signal))
+		} catch (error) {
+			if (error.name === "AbortError") return
+			if (error.status === 401) return state.stop.abort()
+			state.refused.push(`${one.file.name || "picture"}: ${said(error)}`)
+		}
+		state.sent += 1
+		show(state)
+	}
 }
 
 function tally(state, answer) {
-  const [accepted] = answer.accepted;
-  state.words = taughtWords(answer);
-  state.step = answer.step === null ? state.step : answer.step;
-  if (accepted && accepted.duplicate) state.same += 1;
-  else state.kept += 1;
+	const [accepted] = answer.accepted
+	state.words = taughtWords(answer)
+	state.steps.push(answer.step)
+	if (accepted && accepted.duplicate) state.same += 1
+	else state.kept += 1
 }
 
 function show(state) {
-  if (!state.place) return;
-  const total = state.work.length;
-  if (total === 1) return replace(state.place, make("p", { class: "quiet" }, "Adding…"));
-  const progress = make("progress", { max: total, value: state.sent, "aria-label": "pictures added" });
-  const stop = button("Stop", () => state.stop.abort(), { class: "small" });
-  replace(state.place, progress, make("p", { class: "row quiet" }, `${state.sent} of ${total}`, stop));
+	if (!state.place) return
+	const total = state.work.length
+	if (total === 1) return replace(state.place, make("p", {class: "quiet"}, "Adding…"))
+	const progress = make("progress", {max: total, value: state.sent, "aria-label": "pictures added"})
+	const stop = button("Stop", () => state.stop.abort(), {class: "small"})
+	replace(state.place, progress, make("p", {class: "row quiet"}, `${state.sent} of ${total}`, stop))
 }
 
 function finish(state) {
-  const words = [`Added ${count(state.kept, "picture")}`];
-  if (state.same) words.push(`${state.same} were there already`);
-  if (state.stop.signal.aborted) words.push("then stopped");
-  const single = state.work.length === 1 && state.kept === 1;
-  if (state.kept || state.same) done(`${words.join(", ")}.`, single ? state.step : null);
-  if (state.refused.length) refusals(state);
-  else if (state.place) replace(state.place, state.words ? make("p", { class: "quiet" }, state.words.trim()) : null);
+	const names = [...new Set(state.work.map(one => one.name))]
+	const where = names.length === 1 ? names[0] : count(names.length, "class")
+	const words = [`Taught ${where} ${count(state.kept, "picture")}`]
+	if (state.same) words.push(`${state.same} were there already`)
+	if (state.stop.signal.aborted) words.push("then stopped")
+	if (state.kept || state.same) done(`${words.join(", ")}.`, ...state.steps)
+	if (state.refused.length) refusals(state)
+	else if (state.place) replace(state.place, state.words ? make("p", {class: "quiet"}, state.words.trim()) : null)
 }
 
 function refusals(state) {
-  const told = state.refused.slice(0, MOST_TOLD);
-  const more = state.refused.length - told.length;
-  const text = `${count(state.refused.length, "picture")} could not be used:`;
-  const list = make("ul", { class: "refused" }, ...told.map((words) => make("li", {}, words)), more > 0 ? make("li", {}, `and ${more} more`) : null);
-  const close = button("Close", () => replace(state.place), { class: "small" });
-  if (!state.place) throw new Error(`${text} ${told.join("; ")}`);
-  replace(state.place, make("div", { class: "bad", role: "alert" }, make("p", {}, text), list, close));
+	const told = state.refused.slice(0, MOST_TOLD)
+	const more = state.refused.length - told.length
+	const text = `${count(state.refused.length, "picture")} could not be used:`
+	const list = make(
+		"ul",
+		{class: "refused"},
+		...told.map(words => make("li", {}, words)),
+		more > 0 ? make("li", {}, `and ${more} more`) : null
+	)
+	const close = button("Close", () => replace(state.place), {class: "small"})
+	if (!state.place) throw new Error(`${text} ${told.join("; ")}`)
+	replace(state.place, make("div", {class: "bad", role: "alert"}, make("p", {}, text), list, close))
 }

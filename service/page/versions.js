@@ -1,138 +1,227 @@
 // Every model there is: which answers, how good it is, what it has not seen; switch, compare, download.
-import { call, getJson, url } from "./api.js";
-import { openDialog, working } from "./dialog.js";
-import { bar, byId, heading, make, quiet, replace, row } from "./dom.js";
-import { hue, known } from "./known.js";
-import { banner, complain, unavailable } from "./messages.js";
-import { hear } from "./news.js";
-import { classAccuracy, getReport } from "./results.js";
-import { activate } from "./switching.js";
-import { isShown } from "./tabs.js";
-import { count, headName, percent, percentFine, versionName, when } from "./words.js";
+import {call, getJson, url} from "./api.js"
+import {openDialog, working} from "./dialog.js"
+import {bar, byId, heading, make, quiet, replace, row, table} from "./dom.js"
+import {hue, known} from "./known.js"
+import {banner, complain, unavailable} from "./messages.js"
+import {hear} from "./news.js"
+import {classAccuracy, getReport} from "./results.js"
+import {activate} from "./switching.js"
+import {isShown} from "./tabs.js"
+import {count, headName, percent, percentFine, versionName, when} from "./words.js"
 
-const LIVE_HEADS = ["imprinting", "lda", "knn"];
+const LIVE_HEADS = ["imprinting", "lda", "knn"]
 
-let compared = [];
-let liveHead = null; // what is chosen for going back, null: as it is
+let compared = []
+let liveHead = null // what is chosen for going back, null: as it is
 
 export function startVersions() {
-  hear("shown", (panel) => { if (panel === "versions") show(); });
-  hear("trained", show);
-  hear("classes", show);
+	hear("shown", panel => {
+		if (panel === "versions") show()
+	})
+	hear("trained", show)
+	hear("classes", show)
 }
 
 // The line in the header: which model answers; and a banner for what it has not seen.
 export function startModelLine() {
-  hear("status", ({ model, counts }) => {
-    const live = model.version === "live";
-    const name = live ? `live model (${headName(model.head)}), learns with every picture` : `version ${model.version} (${headName(model.head)}), trained and fixed`;
-    byId("model").textContent = live && !counts.examples ? "" : `Answers: ${name}`;
-    const unseen = unseenWords(model);
-    const action = unseen ? working("Use the live model", () => activate("live"), { class: "small", id: "use-live" }) : null;
-    banner("unseen", unseen ? `Version ${model.version} answers${unseen}.` : "", action);
-  });
+	hear("status", ({model, counts}) => {
+		const live = model.version === "live"
+		const name = live
+			? `live model (${headName(model.head)}), learns with every picture`
+			: `version ${model.version} (${headName(model.head)}), trained and fixed`
+		byId("model").textContent = live && !counts.examples ? "" : `Answers: ${name}`
+		const unseen = unseenWords(model)
+		const action = unseen
+			? working("Use the live model", () => activate("live"), {class: "small", id: "use-live"})
+			: null
+		banner("unseen", unseen ? `Version ${model.version} answers${unseen}.` : "", action)
+	})
 }
 
 function unseenWords(model) {
-  if (!model.unseen.examples) return "";
-  const classes = model.unseen.classes.length ? `, nothing of ${model.unseen.classes.join(", ")}` : "";
-  return `, but has not seen ${count(model.unseen.examples, "newer picture")}${classes}`;
+	if (!model.unseen.examples) return ""
+	const classes = model.unseen.classes.length ? `, nothing of ${model.unseen.classes.join(", ")}` : ""
+	return `, but has not seen ${count(model.unseen.examples, "newer picture")}${classes}`
 }
 
 async function show() {
-  if (!isShown("versions") || !known.status) return;
-  const view = byId("versions");
-  try {
-    const [{ items }, before] = await Promise.all([getJson("/v1/models"), versionBefore()]);
-    compared = compared.filter((version) => items.some((one) => String(one.version) === version));
-    const key = JSON.stringify([items, before, compared, known.status.model]);
-    if (view.dataset.key === key) return; // what is the same stays, with the focus in it
-    view.dataset.key = key;
-    const shown = [heading(2, "Model versions", { class: "unseen" }), current(items, before), table(items)];
-    replace(view, shown);
-    if (compared.length === 2) view.append(await comparison(items));
-  } catch (error) {
-    view.dataset.key = "";
-    unavailable(view, error, "model versions");
-  }
+	if (!isShown("versions") || !known.status) return
+	const view = byId("versions")
+	try {
+		const [{items}, before] = await Promise.all([getJson("/v1/models"), versionBefore()])
+		compared = compared.filter(version => items.some(one => String(one.version) === version))
+		const key = JSON.stringify([items, before, compared, known.status.model])
+		if (view.dataset.key === key) return // what is the same stays, with the focus in it
+		view.dataset.key = key
+		const shown = [heading(2, "Model versions", {class: "unseen"}), current(items, before), list(items)]
+		replace(view, shown)
+		if (compared.length === 2) view.append(await comparison(items))
+	} catch (error) {
+		view.dataset.key = ""
+		unavailable(view, error, "model versions")
+	}
 }
 
 // What answered before, by the journal.
 async function versionBefore() {
-  const { items } = await getJson("/v1/journal?size=100");
-  const step = items.find((one) => one.action === "activate");
-  return step ? step.details.before : null;
+	const {items} = await getJson("/v1/journal?size=100")
+	const step = items.find(one => one.action === "activate")
+	return step ? step.details.before : null
 }
 
 function current(items, before) {
-  const { model } = known.status;
-  const live = model.version === "live";
-  const head = make("select", { id: "live-head", "aria-label": "Kind of live model" }, ...LIVE_HEADS.map((one) => make("option", { value: one, selected: one === (liveHead || items[0].head) }, headName(one))));
-  head.onchange = () => { liveHead = head.value; };
-  const toLive = working(live ? "Use this kind" : "Back to the live model", () => activate("live", head.value), { class: live ? "small" : "main", id: "to-live" });
-  const there = before !== "live" && items.some((one) => String(one.version) === String(before)) && String(before) !== String(model.version);
-  const back = there ? working(`Go back to ${versionName(before)}`, () => activate(before), { class: "small", id: "go-back" }) : null;
-  return make("div", { class: "card" }, heading(3, `${live ? "The live model" : `Version ${model.version}`} answers`),
-    make("p", {}, live ? `It learns with every picture (${headName(model.head)}).` : `It is trained and fixed (${headName(model.head)})${unseenWords(model)}.`),
-    row(toLive, make("label", { class: "row" }, make("span", { class: "quiet" }, "as"), head), back));
+	const {model} = known.status
+	const live = model.version === "live"
+	const head = make(
+		"select",
+		{id: "live-head", "aria-label": "Kind of live model"},
+		...LIVE_HEADS.map(one => make("option", {value: one, selected: one === (liveHead || items[0].head)}, headName(one)))
+	)
+	head.onchange = () => {
+		liveHead = head.value
+	}
+	const toLive = working(live ? "Use this kind" : "Back to the live model", () => activate("live", head.value), {
+		class: live ? "small" : "main",
+		id: "to-live"
+	})
+	const there =
+		before !== "live" &&
+		items.some(one => String(one.version) === String(before)) &&
+		String(before) !== String(model.version)
+	const back = there
+		? working(`Go back to ${versionName(before)}`, () => activate(before), {class: "small", id: "go-back"})
+		: null
+	return make(
+		"div",
+		{class: "card"},
+		heading(3, `${live ? "The live model" : `Version ${model.version}`} answers`),
+		make(
+			"p",
+			{},
+			live
+				? `It learns with every picture (${headName(model.head)}).`
+				: `It is trained and fixed (${headName(model.head)})${unseenWords(model)}.`
+		),
+		row(toLive, make("label", {class: "row"}, make("span", {class: "quiet"}, "as"), head), back)
+	)
 }
 
-function table(items) {
-  const titles = ["Compare", "Model", "Made", "Taught", "Right", ""];
-  const total = items[0].examples;
-  return make("div", { class: "card" }, make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Models" },
-    make("table", { class: "versions" }, make("thead", {}, make("tr", {}, ...titles.map((title) => make(title ? "th" : "td", { scope: title ? "col" : null }, title)))),
-      make("tbody", {}, ...items.map((one) => line(one, total))))),
-    quiet("Tick two to compare them. Each is measured on pictures it was not trained on, set aside when it was made."));
+function list(items) {
+	const lines = items.map(one => line(one, items[0].examples))
+	return make(
+		"div",
+		{class: "card"},
+		table("Models", ["Compare", "Model", "Made", "Taught", "Right", ""], lines, {class: "versions"}),
+		quiet("Tick two to compare them. Each is measured on pictures it was not trained on, set aside when it was made.")
+	)
 }
 
 function line(one, total) {
-  const version = String(one.version);
-  const tick = make("input", { type: "checkbox", checked: compared.includes(version), "aria-label": `Compare ${versionName(version)}` });
-  tick.onchange = () => choose(version, tick.checked);
-  const unseen = one.version !== "live" && total > one.examples ? ` of ${total}` : "";
-  const use = one.active ? make("strong", { class: "active" }, "✓ answers now") : working("Let it answer", () => activate(one.version), { class: "small use" });
-  return make("tr", { "data-version": version }, make("td", {}, make("label", { class: "tick" }, tick)), make("th", { scope: "row" }, versionName(version), make("span", { class: "quiet kind" }, headName(one.head))),
-    make("td", {}, one.created ? when(one.created) : "as you teach"), make("td", {}, `${one.examples}${unseen} pictures`, make("span", { class: "quiet kind" }, count(one.classes, "class"))),
-    make("td", {}, percentFine(one.accuracy)), make("td", {}, row(use, working("Download", () => downloads(one), { class: "small", "aria-label": `Download ${versionName(version)}` }))));
+	const version = String(one.version)
+	const tick = make("input", {
+		type: "checkbox",
+		checked: compared.includes(version),
+		"aria-label": `Compare ${versionName(version)}`
+	})
+	tick.onchange = () => choose(version, tick.checked)
+	const unseen = one.version !== "live" && total > one.examples ? ` of ${total}` : ""
+	const use = one.active
+		? make("strong", {class: "active"}, "✓ answers now")
+		: working("Let it answer", () => activate(one.version), {class: "small use"})
+	return make(
+		"tr",
+		{"data-version": version},
+		make("td", {}, make("label", {class: "tick"}, tick)),
+		make("th", {scope: "row"}, versionName(version), make("span", {class: "quiet kind"}, headName(one.head))),
+		make("td", {}, one.created ? when(one.created) : "as you teach"),
+		make(
+			"td",
+			{},
+			`${one.examples}${unseen} pictures`,
+			make("span", {class: "quiet kind"}, count(one.classes, "class"))
+		),
+		make("td", {}, percentFine(one.accuracy)),
+		make(
+			"td",
+			{},
+			row(
+				use,
+				working("Download", () => downloads(one), {class: "small", "aria-label": `Download ${versionName(version)}`})
+			)
+		)
+	)
 }
 
 function choose(version, on) {
-  compared = compared.filter((one) => one !== version);
-  if (on) compared = [...compared, version].slice(-2);
-  return show();
+	compared = compared.filter(one => one !== version)
+	if (on) compared = [...compared, version].slice(-2)
+	return show()
 }
 
 // ---- two side by side
 
 async function comparison(items) {
-  const pair = compared.map((version) => items.find((one) => String(one.version) === version));
-  const reports = await Promise.all(pair.map((one) => getReport(one.version).catch(() => null)));
-  const shares = reports.map((report) => new Map(report ? classAccuracy(report.figures).map((one) => [one.name, one.share]) : []));
-  const names = [...new Set(shares.flatMap((map) => [...map.keys()]))];
-  const cells = (values) => values.map((value) => make("td", {}, row(bar(value || 0), percent(value))));
-  const lines = names.map((name) => make("tr", {}, make("th", { scope: "row", class: hue(name) }, name), ...cells(shares.map((map) => map.get(name)))));
-  const all = make("tr", {}, make("th", { scope: "row" }, "all"), ...cells(reports.map((report) => (report ? report.figures.accuracy : null))));
-  return make("div", { class: "card", id: "comparison" }, heading(3, "Side by side"),
-    make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Comparison" },
-      make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "right"), ...pair.map((one) => make("th", { scope: "col" }, `${versionName(one.version)}, ${headName(one.head)}`)))), make("tbody", {}, all, ...lines))));
+	const pair = compared.map(version => items.find(one => String(one.version) === version))
+	const reports = await Promise.all(pair.map(one => getReport(one.version).catch(() => null)))
+	const shares = reports.map(
+		report => new Map(report ? classAccuracy(report.figures).map(one => [one.name, one.share]) : [])
+	)
+	const names = [...new Set(shares.flatMap(map => [...map.keys()]))]
+	const cells = values => values.map(value => make("td", {}, row(bar(value || 0), percent(value))))
+	const line = (name, values) => make("tr", {}, make("th", {scope: "row", class: hue(name)}, name), ...cells(values))
+	const all = line(
+		"all",
+		reports.map(report => (report ? report.figures.accuracy : null))
+	)
+	const lines = names.map(name =>
+		line(
+			name,
+			shares.map(map => map.get(name))
+		)
+	)
+	const titles = pair.map(one => `${versionName(one.version)}, ${headName(one.head)}`)
+	const shown = table("Comparison", ["right", ...titles], [all, ...lines])
+	return make("div", {class: "card", id: "comparison"}, heading(3, "Side by side"), shown)
 }
 
 // ---- files
 
 async function downloads(one) {
-  const { body } = openDialog(`Download ${versionName(one.version)}`, { class: "narrow" });
-  const base = url`/v1/models/${one.version}`;
-  const files = [["model.tflite", "The model", `${base}/model.tflite`], ["model-int8.tflite", "The model as int8, a quarter of the size", `${base}/model.tflite?quantized=true`],
-    ["labels.txt", "The names of its classes", `${base}/labels.txt`], ["report.json", "What was measured", `${base}/report`]];
-  replace(body, make("ul", { class: "plain" }, ...files.map(([name, words, path]) =>
-    make("li", {}, working(words, () => save(path, `coral-learn-${one.version}-${name}`).catch((error) => complain(error.message)), { class: "small" }), " ", make("span", { class: "quiet" }, name)))));
+	const {body} = openDialog(`Download ${versionName(one.version)}`, {class: "narrow"})
+	const base = url`/v1/models/${one.version}`
+	const files = [
+		["model.tflite", "The model", `${base}/model.tflite`],
+		["model-int8.tflite", "The model as int8, a quarter of the size", `${base}/model.tflite?quantized=true`],
+		["labels.txt", "The names of its classes", `${base}/labels.txt`],
+		["report.json", "What was measured", `${base}/report`]
+	]
+	replace(
+		body,
+		make(
+			"ul",
+			{class: "plain"},
+			...files.map(([name, words, path]) =>
+				make(
+					"li",
+					{},
+					working(
+						words,
+						() => save(path, `coral-learn-${one.version}-${name}`).catch(error => complain(error.message)),
+						{class: "small"}
+					),
+					" ",
+					make("span", {class: "quiet"}, name)
+				)
+			)
+		)
+	)
 }
 
 // By fetch, so that a refusal is said in words instead of saved as a file.
 async function save(path, name) {
-  const blob = await (await call(path)).blob();
-  const link = make("a", { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+	const blob = await (await call(path)).blob()
+	const link = make("a", {href: URL.createObjectURL(blob), download: name})
+	link.click()
+	setTimeout(() => URL.revokeObjectURL(link.href), 60000)
 }

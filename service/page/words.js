@@ -1,45 +1,56 @@
 // Figures and errors in words.
 
-export const percent = (share) => (share === null || share === undefined ? "–" : `${Math.round(share * 100)} %`);
-export const percentFine = (share) => (share === null || share === undefined ? "–" : `${(share * 100).toFixed(1)} %`);
+export const percent = share => (share === null || share === undefined ? "–" : `${Math.round(share * 100)} %`)
+export const percentFine = share => (share === null || share === undefined ? "–" : `${(share * 100).toFixed(1)} %`)
 
 export function count(number, noun) {
-  const many = noun.endsWith("s") ? `${noun}es` : noun.endsWith("y") ? `${noun.slice(0, -1)}ies` : `${noun}s`;
-  return `${number} ${number === 1 ? noun : many}`;
+	const many = noun.endsWith("s") ? `${noun}es` : noun.endsWith("y") ? `${noun.slice(0, -1)}ies` : `${noun}s`
+	return `${number} ${number === 1 ? noun : many}`
 }
 
 export function bytes(number) {
-  if (number < 1000) return `${number} bytes`;
-  return number < 1e6 ? `${Math.round(number / 1000)} kB` : `${(number / 1e6).toFixed(1)} MB`;
+	if (number < 1000) return `${number} bytes`
+	return number < 1e6 ? `${Math.round(number / 1000)} kB` : `${(number / 1e6).toFixed(1)} MB`
 }
 
-export const when = (seconds) => new Date(seconds * 1000).toLocaleString([], { day: "numeric", month: "short", hour: "numeric", minute: "2-digit" });
+export const when = seconds =>
+	new Date(seconds * 1000).toLocaleString([], {day: "numeric", month: "short", hour: "numeric", minute: "2-digit"})
 
-const HEADS = { imprinting: "imprinting", softmax: "softmax regression", lda: "linear discriminant", knn: "nearest neighbours", auto: "the best of all" };
-export const headName = (head) => HEADS[head] || head;
-export const versionName = (version) => (version === "live" ? "live model" : `version ${version}`);
+const HEADS = {
+	imprinting: "imprinting",
+	softmax: "softmax regression",
+	lda: "linear discriminant",
+	knn: "nearest neighbours",
+	auto: "the best of all"
+}
+export const headName = head => HEADS[head] || head
+export const versionName = version => (version === "live" ? "live model" : `version ${version}`)
 
 // What an answer to teaching says beside its counts: what is odd about the pictures, and how good it is by now.
 export function taughtWords(answer) {
-  const odd = answer.accepted.flatMap((one) => one.warnings).slice(0, 1).map((text) => ` Look: ${text}.`);
-  const now = answer.accuracy.after === null ? "" : ` ${percent(answer.accuracy.after)} right by now.`;
-  return odd.join("") + now;
+	const odd = answer.accepted
+		.flatMap(one => one.warnings)
+		.slice(0, 1)
+		.map(text => ` Look: ${text}.`)
+	const now = answer.accuracy.after === null ? "" : ` ${percent(answer.accuracy.after)} right by now.`
+	return odd.join("") + now
 }
 
 // What to do about a problem, where its own words don't say.
 const REMEDIES = {
-  scope_too_small: "Sign out and sign in with the manage token to change things.",
-  too_many_streams: "Close the page somewhere else, or wait: it tries again by itself.",
-  no_space: "Delete pictures that are not needed, or make room on the disk.",
-  store_full: "Delete pictures that are not needed, or make room on the disk.",
-  queue_full: "Wait for the training that runs, or cancel it.",
-  head_not_writable: "Train a softmax, imprinting or discriminant head and download that.",
-  step_passed: "Something else was changed since. The newest step is under Settings.",
-};
+	scope_too_small: "Sign out and sign in with the manage token to change things.",
+	too_many_streams: "Close the page somewhere else, or wait: it tries again by itself.",
+	no_space: "Delete pictures that are not needed, or make room on the disk.",
+	store_full: "Delete pictures that are not needed, or make room on the disk.",
+	queue_full: "Wait for the training that runs, or cancel it.",
+	head_not_writable: "Train a softmax, imprinting or discriminant head and download that.",
+	step_passed: "Something else was changed since. The newest step is under Settings."
+}
 
 export function said(error) {
-  if (error instanceof TypeError && /fetch|network|load/i.test(error.message)) return "The board can't be reached. Is it on, and on this network?";
-  const remedy = REMEDIES[error.code];
-  const text = error.message ? error.message[0].toUpperCase() + error.message.slice(1) : "Something went wrong.";
-  return remedy ? `${text.replace(/[.]?$/, ".")} ${remedy}` : text;
+	if (error instanceof TypeError && /fetch|network|load/i.test(error.message))
+		return "The board can't be reached. Is it on, and on this network?"
+	const remedy = REMEDIES[error.code]
+	const text = error.message ? error.message[0].toUpperCase() + error.message.slice(1) : "Something went wrong."
+	return remedy ? `${text.replace(/[.]?$/, ".")} ${remedy}` : text
 }

@@ -46,9 +46,13 @@ class Journal:
 
     def last(self) -> Optional[StoredStep]:
         """The newest step of those that changed what is taught, or None before the first."""
+        return next(iter(self.newest(1)), None)
+
+    def newest(self, most: int) -> List[StoredStep]:
+        """The newest steps of those that changed what is taught, newest first."""
         with self._database.read() as connection:
-            row = connection.execute(f"{_SELECT} WHERE action != ? ORDER BY id DESC LIMIT 1", (ACTIVATE,)).fetchone()
-        return None if row is None else _to_step(row)
+            rows = connection.execute(f"{_SELECT} WHERE action != ? ORDER BY id DESC LIMIT ?", (ACTIVATE, most))
+            return [_to_step(row) for row in rows]
 
     def page(self, page: int, size: int) -> Tuple[List[StoredStep], int]:
         """One page of the steps, newest first; and how many there are."""

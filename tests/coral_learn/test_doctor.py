@@ -205,6 +205,16 @@ def test_blocks_of_many_examples():
     assert [finding.examples for finding in findings if finding.code == "near_duplicates"] == [(399, 500)]
 
 
+def test_one_picture_in_two_classes_many_times():
+    """As many findings as examples to look at, not one for every pair of them."""
+    rows, labels = examples(10, ("a", "b"))
+    rows[:] = rows[0]
+    findings = examine_examples(Recipe("imprinting", SIZE).make(rows, labels), rows, labels)
+    same = [finding.examples for finding in findings if finding.code == "same_picture_two_classes"]
+
+    assert 10 <= len(same) == len({other for _, other in same}) < 20
+
+
 @pytest.mark.parametrize(
     "labels",
     [

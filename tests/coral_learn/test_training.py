@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from coral_learn import EmbeddingPipeline, ImprintingHead, SoftmaxOptions, evaluate, fit_softmax, stratified_split
 from coral_learn.errors import EmbeddingMismatch, OptionError, TooFewExamples, TrainingDiverged, TrainingStopped
 from coral_learn.heads import Calibration, LinearDiscriminantHead, NeighboursHead
-from coral_learn.training import HeldOut, History, auroc, evaluate_left_out, fit
+from coral_learn.training import (
+    HeldOut,
+    History,
+    LeftOut,
+    auroc,
+    calibrate,
+    calibrate_left_out,
+    evaluate_evidence,
+    evaluate_left_out,
+    examine_examples,
+    examine_left_out,
+    fit,
+)
 from coral_learn.training.evaluation import calibration_error
 from coral_learn.training.fit import Batches, importance, initial_weights, loss_and_gradients
 from coral_learn.training.optimizers import Adam, Sgd
@@ -688,14 +700,15 @@ def test_evaluation_by_hand():
     assert figures.classes == ["a", "b", "z"]
     assert figures.answers == ["a", "b", "c", "z"]
     assert figures.confusion == [[2, 0, 1, 0], [0, 2, 1, 0], [1, 0, 0, 0]]
-    assert json.loads(json.dumps(figures.as_dict())) == figures._asdict()
+    assert figures.given == list(answers)
+    assert json.loads(json.dumps(figures.as_dict())) == dict(list(figures._asdict().items())[:-1])
 
 
 def test_evaluation_without_examples():
     """Without examples there are no figures, and no head is asked."""
     figures = evaluate(ImprintingHead(EmbeddingPipeline(3)), np.zeros((0, 3)), [])
 
-    assert figures == (0, None, None, None, None, [], [], [])
+    assert figures == (0, None, None, None, None, [], [], [], ())
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min_size=1, max_size=30))
@@ -809,6 +822,7 @@ def test_evaluating_the_only_example():
 
     assert (figures.examples, figures.accuracy, figures.confusion) == (1, 0.0, [[0, 1]])
     assert figures.answers == ["a", None]
+    assert figures.given == [None]
 
 
 def test_evaluating_in_parts():
@@ -826,3 +840,39 @@ def test_evaluating_in_parts():
 def test_evaluating_nothing_learnt():
     """No example was learnt, so there is nothing to leave out."""
     assert evaluate_left_out(ImprintingHead(PIPELINE), np.zeros((0, SIZE)), []).examples == 0
+
+
+@pytest.mark.parametrize("kind", [ImprintingHead, LinearDiscriminantHead, NeighboursHead], ids=lambda kind: kind.kind)
+def test_one_look_serves_all(kind, monkeypatch):
+    """Calibrating, judging and examining by the same left-out evidence is as each by its own, for the work of one."""
+    rows, labels = blobs(per_class=8, spread=0.9)
+    rows[3], labels[9] = rows[4], "a"
+    expected = kind.suited(SIZE)
+    expected.learn_many(rows, labels)
+    head = kind.suited(SIZE)
+    head.learn_many(rows, labels)
+    asked, leave = [], kind.leave_one_out
+    monkeypatch.setattr(kind, "leave_one_out", lambda *given: asked.append(given) or leave(*given))
+    calibrated, left_out = calibrate_left_out(head, rows, labels)
+    figures, found = evaluate_evidence(head, left_out.evidence, left_out.labels), examine_left_out(head, left_out)
+
+    assert len(asked) == 1
+    assert (left_out.chosen, left_out.labels) == (list(range(len(labels))), labels)
+    assert calibrated == calibrate(expected, rows, labels)
+    assert figures == evaluate_left_out(expected, rows, labels)
+    assert found == examine_examples(expected, rows, labels)
+    assert {"same_picture_two_classes", "classes_overlap"} <= {one.code for one in found}
+
+
+def test_the_last_ones_left_out():
+    """Some of the examples keep their indices, labels and evidence."""
+    rows, labels = blobs(per_class=4)
+    head = ImprintingHead(PIPELINE)
+    head.learn_many(rows, labels)
+    left_out = LeftOut.of(head, rows, labels, range(len(labels)))
+    some = left_out.last(5)
+
+    assert (some.chosen, some.labels) == ([7, 8, 9, 10, 11], labels[-5:])
+    np.testing.assert_array_equal(some.evidence.logits, left_out.evidence.logits[-5:])
+    np.testing.assert_array_equal(some.embeddings, rows[-5:])
+    assert left_out.last(1000).chosen == left_out.chosen

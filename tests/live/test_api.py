@@ -567,6 +567,27 @@ def test_findings_speak_of_classes_by_name(taught, make_picture, encode):
     assert finding["text"].startswith("an example of 'red' looks like 'sky {0}'")
 
 
+def test_pictures_behind_the_figures(taught):
+    """A report lists the examples behind its counts, by the names of the day; one deleted since is marked."""
+    version = taught.train(head="lda", activate="never")["model"]["version"]
+    figures = taught.get(f"/v1/models/{version}/report").json["held_out"]
+    classes = {one["id"]: one["class"] for one in taught.get("/v1/examples?size=100").json["items"]}
+    pictures = figures["pictures"]
+    assert (len(pictures), figures["not_listed"]) == (figures["examples"], 0)
+    for one in pictures:
+        assert (one["class"], one["deleted"]) == (classes[one["example"]], False)
+    for row, name in enumerate(figures["classes"]):
+        for column, answer in enumerate(figures["answers"]):
+            behind = [one for one in pictures if (one["class"], one["answer"]) == (name, answer)]
+            assert len(behind) == figures["confusion"][row][column]
+
+    taught.delete(f"/v1/examples/{pictures[0]['example']}")
+    taught.ask("PATCH", "/v1/classes/blue", b'{"name": "sky"}', Content_Type="application/json")
+    again = taught.get(f"/v1/models/{version}/report").json["held_out"]["pictures"]
+    assert [one["deleted"] for one in again] == [True] + [False] * (len(pictures) - 1)
+    assert {one["class"] for one in again} == {"red", "green", "sky"}
+
+
 def test_strangers_get_no_class(start_daemon, tiny_model, make_picture, encode):
     """With enough examples to know what strangers look like, a picture of nothing taught gets no class."""
     daemon = start_daemon("--model", str(tiny_model), "--false-accept-rate", "0.1", "--most-refused", "0.5")
@@ -645,7 +666,16 @@ def test_live_model_is_measured_as_it_learns(taught, make_picture, encode):
     assert figures["classes"] == ["red", "green", "blue"]
     assert taught.get("/v1/models").json["items"][0]["accuracy"] == 1.0
 
-    taught.teach("red", encode(make_picture("blue", 90)))
+    wrong = taught.teach("red", encode(make_picture("blue", 90))).json["accepted"][0]["id"]
     taught.wait_for(lambda: report()["revision"] == revision + 1, what="the report after one more lesson")
-    assert report()["left_out"]["examples"] == 19
-    assert report()["left_out"]["accuracy"] == pytest.approx(18 / 19)
+    figures = report()["left_out"]
+    assert (figures["examples"], figures["not_listed"]) == (19, 0)
+    assert figures["accuracy"] == pytest.approx(18 / 19)
+    behind = {"example": wrong, "class": "red", "answer": "blue", "deleted": False}
+    assert [one for one in figures["pictures"] if one["class"] != one["answer"]] == [behind]
+
+    taught.wait_for(lambda: report()["findings"], what="what the doctor says")
+    found = [one for one in report()["findings"] if one["code"] == "same_picture_two_classes"]
+    assert found
+    assert all((one["classes"], one["examples"][0]) == (["red", "blue"], wrong) for one in found)
+    assert report()["revision"] == revision + 1

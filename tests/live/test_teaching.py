@@ -116,6 +116,20 @@ def test_example_is_moved_into_a_new_class_and_back(taught, asked):
     assert predictions(taught, asked) == before
 
 
+def test_one_gesture_is_taken_back_at_once(taught, asked, picture):
+    """The steps of several requests, in any order, all or none; anything that is no list of steps is refused."""
+    before = predictions(taught, asked)
+    steps = [taught.teach("cup", picture("red", seed), PNG).json["step"] for seed in (70, 71, 72)]
+    assert problem_of(taught.post_json("/v1/undo", {"steps": steps[:2]})) == (409, "step_passed")
+    for wrong in ({"steps": []}, {"steps": [True]}, {"steps": 3}, {"steps": steps, "step": steps[0]}, {"steps": None}):
+        assert problem_of(taught.post_json("/v1/undo", wrong)) == (422, "body_invalid")
+    undone = taught.post_json("/v1/undo", {"steps": steps})
+    assert (undone.status, undone.json["undone"]["step"]) == (200, steps[-1])
+    assert undone.json["steps"] == steps[::-1]
+    assert counts(taught) == dict.fromkeys(COLOURS, 4)
+    assert predictions(taught, asked) == before
+
+
 def test_moves_that_are_refused(taught, picture):
     """Onto the same picture, of an example that isn't there, to no class at all: a problem each, and no change."""
     data = picture("red", 0)

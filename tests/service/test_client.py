@@ -91,6 +91,7 @@ SIMPLE = [
     (lambda c: c.report(3), "GET /v1/models/3/report", {}, None, {"head": "lda"}),
     (lambda c: c.undo(), "POST /v1/undo", {}, {}, {"undone": {}}),
     (lambda c: c.undo(7), "POST /v1/undo", {}, {"step": 7}, {"undone": {}}),
+    (lambda c: c.undo(steps=[7, 8]), "POST /v1/undo", {}, {"steps": [7, 8]}, {"undone": {}}),
 ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 # From the ground up; what stands together may import each other as long as there is no circle.
 FLOORS = (
-    {"errors", "addresses", "region", "stderr", "v4l2"},
+    {"errors", "addresses", "region", "stderr", "v4l2", "report"},
     {"settings", "children", "systemd", "memory", "client", "progress", "logs", "metrics", "process", "temperature"},
     {"store", "pictures", "extraction", "camera"},
     {"learning", "demo", "model_files", "commands", "writing", "embedder", "preferences"},

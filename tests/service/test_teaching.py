@@ -156,7 +156,8 @@ class TeachingMachine(RuleBasedStateMachine):
 
     classes : names by number; disabled : numbers of those that are; examples : class and picture by id;
     trash : the same of what the last step removed; first : the embedding of each stored picture, as it
-    came first; back : classes, disabled ones and examples before the last step, None where it can't be undone
+    came first; past : each step's number, action, and what was before it
+    back : classes, disabled ones and examples before the last step, None where it can't be undone
     """
 
     def __init__(self, kind: str, model: Path):
@@ -169,6 +170,7 @@ class TeachingMachine(RuleBasedStateMachine):
         self.trash: Dict[str, Tuple[int, int]] = {}
         self.first: Dict[int, np.ndarray] = {}
         self.back: Optional[Tuple[Dict, frozenset, Dict]] = None
+        self.past: List[Tuple[int, str, Tuple[Dict, frozenset, Dict]]] = []
         self.last = 0
         self.actions: List[str] = []
         self.lines: List = []
@@ -219,11 +221,13 @@ class TeachingMachine(RuleBasedStateMachine):
         moved = {k: v[0] for k, v in self.examples.items()} != {k: v[0] for k, v in examples.items()}
         turned = (self.disabled ^ disabled) & set(self.classes)
         self.revision += moved or any(number in turned for number, _ in examples.values())
-        self.back = None if for_good or action == "undo" else (self.classes, self.disabled, self.examples)
+        before = self.classes, self.disabled, self.examples
+        self.back = None if for_good or action == "undo" else before
         self.classes, self.disabled, self.examples = classes, disabled, examples
         self.actions.append(action)
         self.last = self.learner.store.journal.page(0, 1)[0][0].id
         assert step in (None, self.last)
+        self.past.append((self.last, action, before))
         kept = {shown for _, shown in [*self.examples.values(), *self.trash.values()]}
         self.first = {shown: embedding for shown, embedding in self.first.items() if shown in kept}
 
@@ -366,6 +370,32 @@ class TeachingMachine(RuleBasedStateMachine):
         last, (classes, disabled, examples) = self.last, self.back
         assert self.learner.teaching.undo(last if named else None).id == last
         self.done("undo", classes, examples, None, disabled=disabled)
+
+    @precondition(lambda self: len(self.past) > 1)
+    @rule(count=st.integers(2, 4), rotated=st.integers(0, 3))
+    def undo_together(self, count, rotated):
+        """The last steps are taken back at once where each only added or renamed; else all of them stay."""
+        steps = self.past[-count:]
+        numbers = [number for number, _, _ in steps]
+        numbers = numbers[rotated:] + numbers[:rotated]
+        if not {action for _, action, _ in steps} <= {"add_class", "rename_class", "add_examples"}:
+            with pytest.raises(Conflict) as refused:
+                self.learner.teaching.undo_together(numbers)
+            assert refused.value.code == "nothing_to_undo"
+            return
+        undone = self.learner.teaching.undo_together(numbers)
+        assert [(one.id, one.action) for one in undone] == [(number, action) for number, action, _ in steps[::-1]]
+        classes, disabled, examples = steps[0][2]
+        self.done("undo", classes, examples, None, disabled=disabled)
+
+    @precondition(lambda self: len(self.past) > 2)
+    @rule(which=WHICH)
+    def undo_together_refused(self, which):
+        """Nothing is taken back where a step came between, or after."""
+        numbers = [number for number, _, _ in self.past[-4:]]
+        numbers.pop(1 + which % (len(numbers) - 1))
+        with pytest.raises(Conflict):
+            self.learner.teaching.undo_together(numbers)
 
     @rule(others=st.sampled_from([-1, 1]))
     def undo_refused(self, others):
@@ -1001,6 +1031,48 @@ def test_undo_of_another_step_than_the_last(started):
     assert facts(started) == before
     started.versions.activate_live("knn")
     assert started.teaching.undo(last).id == last
+
+
+def step_of(learner: Learner, name: str, number: int) -> int:
+    """Teach one picture; the step's number."""
+    return learner.teach(name, [(number, 1.0)]).step
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_undo_of_one_gesture(start, started, kind, restart):
+    """Many uploads into a new class and an old one are taken back by one step, as if they had never been."""
+    before, live, revision = facts(started), state_of(started.live), started.answering.revision
+    steps = [started.teaching.create_class("mug").step, *(step_of(started, "mug", number) for number in (40, 41, 42))]
+    steps += [step_of(started, "a", 43), started.teaching.rename_class("mug", "cup").step]
+    learner = start(kind) if restart else started
+    undone = learner.teaching.undo_together(steps)
+    assert [one.id for one in undone] == steps[::-1]
+    assert (facts(learner), state_of(learner.live)) == (before, live)
+    assert learner.answering.revision == revision + len(steps) - 1
+    line = learner.store.journal.last()
+    assert (line.action, line.details["steps"], line.details["undone"]) == ("undo", steps[::-1], steps[-1])
+    learner.add("a", 44)
+    assert learner.store.images.stored() == {sha256_of(number) for number in (*range(9), 44)}
+
+
+def test_undo_together_is_refused(started):
+    """Where another step came between or after, one needs the trash, or there are not so many: nothing changes."""
+    first, deleted = step_of(started, "a", 40), started.teaching.delete_example(example_of(started, 0)).step
+    last = step_of(started, "a", 41)
+    before = facts(started), started.store.journal.page(0, 100)
+    for steps, code in (
+        ([first, last], "step_passed"),
+        ([first, deleted], "step_passed"),
+        ([deleted, last], "nothing_to_undo"),
+        ([last, last + 1], "step_passed"),
+        (range(last - 50, last + 1), "nothing_to_undo"),
+        ([deleted], "step_passed"),
+    ):
+        with pytest.raises(Conflict) as refused:
+            started.teaching.undo_together(steps)
+        assert refused.value.code == code
+    assert (facts(started), started.store.journal.page(0, 100)) == before
+    assert started.teaching.undo_together([last])[0].id == last
 
 
 @pytest.mark.parametrize("step", [step_delete_class, step_merge_classes, step_disable_class])

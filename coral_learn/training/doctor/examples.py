@@ -1,13 +1,14 @@
 """What is wrong with the examples."""
 
 from collections import Counter
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence
 
 import numpy as np
 
 from coral_learn.heads.base import IncrementalHead, places_of
 from coral_learn.training.calibration import choose_examples
 from coral_learn.training.doctor.finding import ADVICE, WARNING, Finding
+from coral_learn.training.left_out import LeftOut
 from coral_learn.training.recipe import Recipe
 from coral_learn.training.split import folds
 from coral_learn.training.validation import cross_validate
@@ -27,19 +28,22 @@ def examine_examples(head: IncrementalHead, embeddings: np.ndarray, labels: Sequ
 
     Beyond some thousand examples whole classes are looked at, as many as that makes.
     """
-    findings = [*_counts(labels)]
-    chosen = choose_examples(labels)
-    some, embeddings = [labels[index] for index in chosen], np.asarray(embeddings)[chosen]
-    if len(set(some)) > 1:
-        scores = _left_out_scores(head, embeddings, some)
-        findings += _overlaps(head.classes, some, scores)
-        findings += _wrong_labels(head.classes, some, scores, chosen)
-    findings += _same_pictures(head.pipeline(embeddings), some, chosen)
+    return examine_left_out(head, LeftOut.of(head, embeddings, labels, choose_examples(labels)))
+
+
+def examine_left_out(head: IncrementalHead, left_out: LeftOut) -> List[Finding]:
+    """The same of examples that a calibrated head has been asked about already, each left out."""
+    findings, chosen, labels = [*_counts(head.counts)], left_out.chosen, left_out.labels
+    if len(set(labels)) > 1:
+        scores = head.calibration.scores(left_out.evidence.logits)
+        findings += _overlaps(head.classes, labels, scores)
+        findings += _wrong_labels(head.classes, labels, scores, chosen)
+    findings += _same_pictures(head.pipeline(left_out.embeddings), labels, chosen)
     return findings
 
 
-def _counts(labels: Sequence[Any]) -> List[Finding]:
-    counts, findings = Counter(labels), []
+def _counts(of_classes: Mapping[Any, int]) -> List[Finding]:
+    counts, findings = Counter(of_classes), []
     few = sorted(label for label, count in counts.items() if count < _FEW)
     if few:
         text = f"{len(few)} of {len(counts)} classes have fewer than {_FEW} examples"
@@ -59,11 +63,6 @@ def _counts(labels: Sequence[Any]) -> List[Finding]:
             )
         )
     return findings
-
-
-def _left_out_scores(head: IncrementalHead, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
-    """Scores of each example as if it had not been learnt, (N, C)."""
-    return head.calibration.scores(head.leave_one_out(embeddings, labels).logits)
 
 
 def _overlaps(classes: List[Any], labels: Sequence[Any], scores: np.ndarray) -> List[Finding]:
@@ -100,14 +99,14 @@ def _wrong_labels(classes: List[Any], labels: Sequence[Any], scores: np.ndarray,
 
 def _same_pictures(directions: np.ndarray, labels: Sequence[Any], chosen: List[int]) -> List[Finding]:
     """Examples so alike that they say nothing new, and alike ones with different labels."""
-    rows, findings, same = directions.astype(np.float32), [], []
+    rows, findings, same, told = directions.astype(np.float32), [], [], set()
     for start in range(0, len(rows), _SAME_ROWS):
-        alike = rows[start : start + _SAME_ROWS] @ rows.T >= SAME_PICTURE
-        for one, other in zip(*np.nonzero(np.triu(alike, start + 1))):
-            one += start
+        alike = rows[start : start + _SAME_ROWS] @ rows[start:].T >= SAME_PICTURE
+        for one, other in zip(*(places + start for places in np.nonzero(np.triu(alike, 1)))):
             if labels[one] == labels[other]:
                 same.append(chosen[other])
-            else:
+            elif other not in told:  # once, however many there are like it
+                told.add(other)
                 text = "nearly the same picture is an example of {0} and of {1}"
                 pair = (labels[one], labels[other])
                 findings.append(

@@ -16,6 +16,7 @@ def train(page, head: str) -> None:
 def test_train_and_look_at_the_results(page, taught):
     """Training shows its curve and ends in words; a cell opens its pictures; what the doctor found is mended."""
     page.open(taught, "train-view")
+    page.wait(lambda: page.all("[data-code=near_duplicates] .thumb"))  # of the live model
     train(page, "softmax")
     page.wait(lambda: "Version 1 answers now" in page.text("#job"))
     history = taught.get("/v1/models/1/report").json["history"]
@@ -23,8 +24,9 @@ def test_train_and_look_at_the_results(page, taught):
     assert [len(points) for points in lines] == [len(history)] * 2 and len(history) > 1
     page.wait(lambda: "set aside and not trained on" in page.text("#results .summary"))
 
+    shown = int(page.one(".cell.right").text)
     page.click(".cell.right")
-    page.wait(lambda: len(page.all("#cell .thumb")) >= 1)
+    page.wait(lambda: len(page.all("#cell .thumb")) == shown)
     page.click("#cell .close")
 
     page.wait(lambda: page.all("[data-code=wrong_label] .move"))
