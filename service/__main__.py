@@ -63,9 +63,8 @@ def _serve(parsed: argparse.Namespace) -> int:
     from service.daemon import Daemon
 
     bound_memory()
-    daemon = Daemon(settings, origins)
-    print(_welcome(daemon), flush=True)
-    daemon.run()
+    daemon = Daemon(settings, origins, lambda: _settings(parsed))
+    daemon.run(lambda: print(_welcome(daemon), flush=True))
     return DONE
 
 

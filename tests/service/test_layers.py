@@ -8,10 +8,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FLOORS = (
     {"errors", "addresses", "region", "stderr"},
     {"settings", "children", "systemd", "memory", "client", "progress", "logs", "metrics", "process", "temperature"},
-    {"store", "pictures", "extraction", "camera"},
+    {"store", "pictures", "extraction", "camera", "watchdog"},
     {"learning", "demo", "model_files", "commands", "writing", "embedder", "preferences"},
     {"review"},
-    {"live", "jobs", "reembedding", "calibrating", "mapping", "doctor"},
+    {"live", "jobs", "reembedding", "calibrating", "mapping", "doctor", "reloading"},
     {"lessons"},
     {"capturing"},
     {"http", "readings"},
