@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 from service.addresses import masked
 from service.errors import Conflict, SettingsInvalid
-from service.settings import COMMAND_LINE, ENVIRONMENT, FIELDS, Settings, did_you_mean, parse
+from service.settings import BY_RELOAD, COMMAND_LINE, ENVIRONMENT, FIELDS, Settings, did_you_mean, parse
 from service.store import Store
 from service.store.store import database_path
 
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 CHOSEN = "chosen over HTTP"  # where a value comes from, beside those of `service.settings`
 _STRONGER = (COMMAND_LINE, ENVIRONMENT)
 _NOTE = "chosen_settings"
-_BY_RELOAD = ("log_level",)  # can't be chosen over HTTP, but changes when the configuration file is read again
 
 Listener = Callable[[Settings], None]
 
@@ -95,7 +94,7 @@ class Preferences:
         """Take over what the configuration file says now, as far as that can be done. See `service.settings.Loaded`."""
         with self._changing:
             differing = [name for name in FIELDS if getattr(settings, name) != getattr(self._start, name)]
-            free = [name for name in differing if _changeable(name) or name in _BY_RELOAD]
+            free = [name for name in differing if _changeable(name) or name in BY_RELOAD]
             hidden = [name for name in free if name in self._chosen]
             self._start = dataclasses.replace(self._start, **{name: getattr(settings, name) for name in free})
             for name in free:

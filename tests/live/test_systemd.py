@@ -1,5 +1,6 @@
 """What systemd and a daemon say to each other: sd_notify, the watchdog, SIGTERM, SIGHUP."""
 
+import contextlib
 import os
 import pty
 import signal
@@ -8,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 
@@ -222,3 +224,50 @@ def test_daemon_ends_with_its_terminal(tiny_model, tmp_path):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     raise AssertionError("it outlived its terminal")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["train", "import"])
+def test_sigterm_in_the_middle_of_everything(start_daemon, tiny_model, tmp_path, make_picture, encode, first):
+    """Streams open, a job at work and one waiting: it ends soon, and what was acknowledged is there afterwards."""
+    camera = tmp_path / "camera"
+    camera.mkdir()
+    (camera / "1.png").write_bytes(encode(make_picture("red"), "PNG"))
+    flags = ("--model", str(tiny_model), "--camera", str(camera), "--camera-fps", "10")
+    daemon = start_daemon(*flags)
+    for seed in range(10):
+        for colour in ("red", "green"):
+            assert daemon.teach(colour, encode(make_picture(colour, seed))).status == 201
+    archive = tmp_path / "many.zip"
+    with zipfile.ZipFile(str(archive), "w") as file:
+        for seed in range(400):
+            file.writestr(f"blue/{seed}.png", encode(make_picture("blue", 1000 + seed, 320, 240), "PNG"))
+    jobs = {
+        "train": lambda: daemon.post_json("/v1/train", {"head": "softmax", "search_seconds": 60}),
+        "import": lambda: daemon.ask("POST", "/v1/import", archive.read_bytes(), Content_Type="application/zip"),
+    }
+    with contextlib.ExitStack() as open_streams:
+        for path in ["/v1/camera/stream.mjpg"] * 4 + ["/v1/stream"] * 8:
+            connection = daemon.connect()
+            open_streams.callback(connection.close)
+            connection.request("GET", path)
+            response = connection.getresponse()
+            open_streams.callback(response.close)
+            assert response.status == 200
+            response.readline()
+        places = [jobs[kind]().headers["Location"] for kind in (first, *(set(jobs) - {first}))]
+        daemon.wait_for(lambda: daemon.get(places[0]).json["state"] == "running", what="a running job")
+        begun = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(15) == 0
+        print(f"ended after {time.monotonic() - begun:.2f} s")
+    daemon.stop()
+    assert "Traceback" not in daemon.log
+    again = start_daemon(*flags)
+    counts = {one["name"]: one["examples"] for one in again.get("/v1/classes").json["items"]}
+    assert (counts["red"], counts["green"]) == (10, 10)
+    if first == "train":
+        assert again.get(places[0]).json["state"] == "interrupted"
+    else:  # the archive is on the disk: it goes on where it was
+        again.wait_for(lambda: again.get(places[0]).json["state"] == "succeeded", 120, "the rest of the archive")
+        assert again.get("/v1/classes/blue").json["examples"] == 400

@@ -7,7 +7,19 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # From the ground up; what stands together may import each other as long as there is no circle.
 FLOORS = (
     {"errors", "addresses", "region", "stderr"},
-    {"settings", "children", "systemd", "memory", "client", "progress", "logs", "metrics", "process", "temperature"},
+    {
+        "settings",
+        "children",
+        "systemd",
+        "memory",
+        "client",
+        "progress",
+        "logs",
+        "metrics",
+        "process",
+        "temperature",
+        "installing",
+    },
     {"store", "pictures", "extraction", "camera", "watchdog"},
     {"learning", "demo", "model_files", "commands", "writing", "embedder", "preferences"},
     {"review"},

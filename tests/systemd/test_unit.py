@@ -30,7 +30,7 @@ def test_unit_has_no_mistake(analyze, tmp_path):
     program = tmp_path / "coral-learn"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    unit.write_text(UNIT.read_text().replace("/opt/coral-learn/venv/bin/coral-learn", str(program)))
+    unit.write_text(UNIT.read_text().replace("/opt/coral-learn/current/bin/coral-learn", str(program)))
     assert UNIT.name not in analyze("verify", str(unit))
 
 
