@@ -25,7 +25,7 @@ test: $(VENV)/ready-test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-all: $(VENV)/ready-test
-	$(BIN)/python -m pytest -m "not board and not benchmark" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not board and not benchmark and not install" $(PYTEST_ARGS)
 
 lint: $(VENV)/ready-lint
 	$(BIN)/ruff check .
