@@ -5,10 +5,11 @@ BIN = $(VENV)/bin
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help run test test-all lint clean
+.PHONY: help run install test test-all lint clean
 
 help:
 	@echo "make run        start the service at http://127.0.0.1:8080 (ARGS='--port 9000' adds flags)"
+	@echo "make install    put it on this machine as a service, as root (ARGS='--now' starts it)"
 	@echo "make test       run the fast tests"
 	@echo "make test-all   run the slow ones as well"
 	@echo "make lint       check style"
@@ -17,11 +18,14 @@ help:
 run: $(VENV)/ready
 	$(BIN)/coral-learn serve --demo --data-dir data $(ARGS)
 
+install:
+	$(PYTHON) -m service.installing $(ARGS)
+
 test: $(VENV)/ready-test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-all: $(VENV)/ready-test
-	$(BIN)/python -m pytest -m "not board and not benchmark and not vm" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not board and not benchmark and not vm and not install" $(PYTEST_ARGS)
 
 lint: $(VENV)/ready-lint
 	$(BIN)/ruff check .

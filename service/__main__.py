@@ -15,6 +15,7 @@ from service.addresses import masked
 from service.commands import add_commands
 from service.doctor.command import add_command
 from service.errors import ServiceError, SettingsError
+from service.installing.command import add_command as add_install_command
 from service.memory import bound_memory
 from service.model_files.command import add_models_command
 from service.preferences import with_choices
@@ -50,10 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     show = commands.add_parser("print-config", help="print the settings that serve would use")
     settings_table.add_flags(show)
+    show.add_argument("--example", action="store_true", help="print a configuration file that explains every setting")
     show.set_defaults(run=_print_config)
     add_models_command(commands)
     add_commands(commands)
     add_command(commands)
+    add_install_command(commands)
     return parser
 
 
@@ -63,13 +66,15 @@ def _serve(parsed: argparse.Namespace) -> int:
     from service.daemon import Daemon
 
     bound_memory()
-    daemon = Daemon(settings, origins)
-    print(_welcome(daemon), flush=True)
-    daemon.run()
+    daemon = Daemon(settings, origins, lambda: _settings(parsed))
+    daemon.run(lambda: print(_welcome(daemon), flush=True))
     return DONE
 
 
 def _print_config(parsed: argparse.Namespace) -> int:
+    if parsed.example:
+        print(settings_table.example_config(), end="")
+        return DONE
     print(f"[{settings_table.SECTION}]")
     for name, value in dataclasses.asdict(with_choices(*_settings(parsed))).items():
         shown = str(value).lower() if isinstance(value, bool) else masked(str(value))

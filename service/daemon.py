@@ -1,6 +1,7 @@
-"""The daemon: its parts, started in order and stopped in reverse."""
+"""The daemon: its parts, started in order and stopped in reverse; and what signals do to it."""
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -16,7 +17,9 @@ from service.http.server import create_server, listen, run_server, tls_listener
 from service.http.spooling import Bodies
 from service.http.tls import Certificate
 from service.preferences import Preferences
-from service.settings import MEGABYTE, Settings
+from service.reloading import Reloading
+from service.settings import MEGABYTE, Loaded, Settings
+from service.watchdog import Sign, Watchdog, answers, moves, watchdog_seconds
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +28,17 @@ class Daemon:
     """All parts of one daemon. `run` answers until it is told to stop.
 
     origins : where the settings come from that are no defaults, see `service.settings.Loaded`
+    read_again : reads flags, environment and configuration file once more, for SIGHUP; raises `SettingsError`
 
     Raises `ServiceError` when the data folder or the port can't be had, `ModelError` without a model.
     """
 
-    def __init__(self, settings: Settings, origins: Mapping[str, str] = MappingProxyType({})):
+    def __init__(
+        self,
+        settings: Settings,
+        origins: Mapping[str, str] = MappingProxyType({}),
+        read_again: Optional[Callable[[], Loaded]] = None,
+    ):
         if settings.model:
             read_model(settings.model)
         check_kept_classes(settings)
@@ -41,6 +50,8 @@ class Daemon:
             self._listener.close()
             raise
         preferences = Preferences(settings, origins, store)
+        self._reloading = Reloading(preferences, read_again or (lambda: Loaded(settings, dict(origins))))
+        self._hung_up, self._terminal = False, _has_terminal()
         self.settings = settings = preferences.settings
         ours_alone = is_loopback(settings.host) and not settings.trusted_proxy
         self.tokens = {} if ours_alone else load_tokens(store.folder)
@@ -67,8 +78,8 @@ class Daemon:
     def address(self) -> str:
         """Where the page is."""
         host, port = self._listener.getsockname()[:2]
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-        return f"{self._scheme}://{host}:{port}"
+        host = _reachable(host)
+        return f"{self._scheme}://[{host}]:{port}" if ":" in host else f"{self._scheme}://{host}:{port}"
 
     @property
     def _scheme(self) -> str:
@@ -86,21 +97,25 @@ class Daemon:
         """The camera, video or folder in use, or None."""
         return self._parts.live.camera.source
 
-    def run(self) -> None:
-        """Start every part, answer until SIGTERM or SIGINT, stop every part. Call in the main thread."""
+    def run(self, announce: Callable[[], None] = lambda: None) -> None:
+        """Start every part, answer until SIGTERM or SIGINT, stop every part. Call in the main thread.
+
+        announce : called as soon as a signal does what it should; the address answers already, if slowly
+        """
         parts = self._parts
         stops: List[Callable[[], None]] = [parts.store.close]
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        if self._certificate is not None:
-            signal.signal(signal.SIGHUP, lambda *_: self._certificate.look_soon())
+        if signal.signal(signal.SIGHUP, self._hang_up) == signal.SIG_IGN:
+            self._terminal = False  # started by nohup: it is to outlive its terminal
         try:
-            for part in (parts.extraction, parts.jobs, parts.live, parts.calibrating, *self._doors):
+            announce()
+            for part in (parts.extraction, parts.jobs, parts.live, parts.calibrating, *self._doors, *self._watchdogs()):
                 part.start()
                 stops.append(part.stop)
             stops.append(parts.reembedding.stop)
-            systemd.notify("READY=1")
-            run_server(self._server, lambda: self._ending)
+            systemd.notify(f"READY=1\nSTATUS=answers at {self.address}")
+            run_server(self._server, self._is_ended)
         finally:
             systemd.notify("STOPPING=1")
             log.info("stopping")
@@ -108,6 +123,35 @@ class Daemon:
             for stop in reversed(stops):
                 stop()
             _report_threads()
+
+    def _watchdogs(self) -> List[Watchdog]:
+        """The watchdog, where systemd wants to hear of one."""
+        seconds, parts = watchdog_seconds(os.environ), self._parts
+        if seconds is None:
+            return []
+        host, port = self._listener.getsockname()[:2]
+        signs = [
+            Sign("the HTTP server", answers(_reachable(host), port, self._certificate is not None)),
+            Sign("the store", parts.store.database.check_free),
+            Sign("the extractor's supervisor", moves(lambda: parts.extraction.beat)),
+        ]
+        return [Watchdog(seconds, signs)]
+
+    def _is_ended(self) -> bool:
+        """Asked by the server's loop after whatever happens. What SIGHUP wants is begun here, not in its handler."""
+        if self._hung_up:
+            self._hung_up = False
+            if self._terminal and not _has_terminal():
+                self._end()
+            else:
+                if self._certificate is not None:
+                    self._certificate.look_soon()
+                self._reloading.begin()
+        return self._ending
+
+    def _hang_up(self, *_) -> None:
+        self._hung_up = True
+        self._server.pull_trigger()
 
     def _end(self, *_) -> None:
         """What a signal does: first let go who waits, because the server waits for its threads."""
@@ -118,6 +162,20 @@ class Daemon:
         self._parts.live.viewfinder.close()
         self._parts.extraction.interrupt()
         self._server.pull_trigger()
+
+
+def _reachable(host: str) -> str:
+    """An address at which a listener for all addresses is reached from here."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal that this process ends with."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _report_threads() -> None:

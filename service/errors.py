@@ -25,6 +25,7 @@ ServiceError
 |   |-- Unfetchable                     nothing answers, or it stops answering
 |   `-- WrongContent (ValueError)       what came is another file than the published one
 |-- CompileFailed (RuntimeError)      edgetpu_compiler is missing or failed
+|-- InstallError (RuntimeError)       the service can't be installed, rolled back or removed
 |-- ClientError                       a request of ours to a daemon failed
 |   |-- ProblemError (RuntimeError)     the daemon refused it, and says why
 |   |-- Unreachable (ConnectionError)   no daemon answers there
@@ -259,3 +260,9 @@ class AddressError(ClientError, ValueError):
     """The address, the token or the certificate file can't be used."""
 
     code = "address"
+
+
+class InstallError(ServiceError, RuntimeError):
+    """The service can't be installed, upgraded, rolled back or removed."""
+
+    code = "install"

@@ -12,11 +12,11 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 from service.addresses import masked
 from service.errors import Conflict, SettingsInvalid
-from service.settings import COMMAND_LINE, ENVIRONMENT, FIELDS, Settings, did_you_mean, parse
+from service.settings import BY_RELOAD, COMMAND_LINE, ENVIRONMENT, FIELDS, Settings, did_you_mean, parse
 from service.store import Store
 from service.store.store import database_path
 
@@ -29,6 +29,14 @@ _NOTE = "chosen_settings"
 Listener = Callable[[Settings], None]
 
 
+class Reread(NamedTuple):
+    """Settings to which a file, read again, gives other values: taken over, not before a start, hidden by a choice."""
+
+    taken: List[str]
+    at_start: List[str]
+    hidden: List[str]
+
+
 class Preferences:
     """Holds the present settings and changes those that can be. Safe from any thread.
 
@@ -36,7 +44,7 @@ class Preferences:
     """
 
     def __init__(self, settings: Settings, origins: Mapping[str, str], store: Store):
-        self._start, self._origins, self._store = settings, origins, store
+        self._start, self._origins, self._store = settings, dict(origins), store
         self._changing = threading.RLock()
         self._listeners: List[Listener] = []
         self._chosen = _usable(_decoded(store.note(_NOTE)))
@@ -81,6 +89,26 @@ class Preferences:
             if now != before:
                 self._tell(now)
             return now
+
+    def take_over(self, settings: Settings, origins: Mapping[str, str]) -> Reread:
+        """Take over what the configuration file says now, as far as that can be done. See `service.settings.Loaded`."""
+        with self._changing:
+            differing = [name for name in FIELDS if getattr(settings, name) != getattr(self._start, name)]
+            free = [name for name in differing if _changeable(name) or name in BY_RELOAD]
+            hidden = [name for name in free if name in self._chosen]
+            self._start = dataclasses.replace(self._start, **{name: getattr(settings, name) for name in free})
+            for name in free:
+                self._origins.pop(name, None)
+                if name in origins:
+                    self._origins[name] = origins[name]
+            before, self._settings = self._settings, self._with(self._chosen)
+            if self._settings != before:
+                self._tell(self._settings)
+            return Reread(
+                [name for name in free if name not in hidden],
+                [name for name in differing if name not in free],
+                hidden,
+            )
 
     def _with(self, chosen: Mapping[str, Any]) -> Settings:
         return dataclasses.replace(

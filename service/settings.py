@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import ipaddress
 import os
+import textwrap
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
@@ -30,6 +31,7 @@ OF_COMMANDS = ("CORAL_LEARN_URL", "CORAL_LEARN_TOKEN", "CORAL_LEARN_CA_FILE", "C
 LIVE_HEADS = tuple(INCREMENTAL)
 # Where a value comes from.
 DEFAULT, FILE, ENVIRONMENT, COMMAND_LINE = "default", "the configuration file", "the environment", "the command line"
+BY_RELOAD = ("log_level",)  # not changeable over HTTP, but when the configuration file is read again
 TURNS = (0, 90, 180, 270)  # degrees
 
 
@@ -198,6 +200,24 @@ def markdown_table() -> str:
         shown = f"`{default}`" if default != "" else ""
         rows.append(f"| `{field.name.replace('_', '-')}` | {shown} | {field.metadata['help']} |")
     return "\n".join(rows)
+
+
+def example_config() -> str:
+    """A configuration file with every setting, its default and what it is; nothing in it is in force."""
+    lines = [
+        "# /etc/coral-learn.conf: settings of the service.",
+        "# Each is shown with its default; take the # away in front of its name to change it.",
+        "# `systemctl reload coral-learn` takes over those marked with [reload], a restart takes over all.",
+        "# `coral-learn print-config --config /etc/coral-learn.conf` shows what they come to.",
+        f"[{SECTION}]",
+    ]
+    for name, field in FIELDS.items():
+        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+        mark = " [reload]" if field.metadata["changeable"] or name in BY_RELOAD else ""
+        lines.append("")
+        lines += textwrap.wrap(field.metadata["help"] + mark, 100, initial_indent="# ", subsequent_indent="# ")
+        lines.append(f"#{name.replace('_', '-')} = {default}".rstrip())
+    return "\n".join(lines) + "\n"
 
 
 def load(flags: Mapping[str, Optional[str]], environ: Mapping[str, str], config: Optional[str] = None) -> Settings:

@@ -81,6 +81,8 @@ class ExtractorSupervisor:
     start : called in the supervisor's thread with the extractor's facts and model file each time a process
     has loaded it
 
+    beat : time.monotonic() when its thread last went round; it does so at least every few seconds, whatever the
+    process does
     losses : how often a process that was ready was lost; recovery : seconds the last loss took until the
     next process was ready, None before the first
     """
@@ -108,6 +110,7 @@ class ExtractorSupervisor:
         self._stand_in: Optional[StandIn] = None
         self._looked = float("-inf")
         self._lost_at: Optional[float] = None
+        self.beat = time.monotonic()
         self.losses = 0
         self.recovery: Optional[float] = None
         self.info: Optional[ExtractorInfo] = None
@@ -115,6 +118,7 @@ class ExtractorSupervisor:
 
     def start(self) -> None:
         """Start the thread, which starts the process."""
+        self.beat = time.monotonic()
         self._thread.start()
 
     def interrupt(self) -> None:
@@ -234,6 +238,7 @@ class ExtractorSupervisor:
 
     def _step(self) -> None:
         """One pass: have a process, take the next request, answer it."""
+        self.beat = time.monotonic()
         if self._taken is not self._wanted:
             self._let_go()  # exchanged, perhaps while another process took over
         self._look_for_device()
@@ -288,6 +293,7 @@ class ExtractorSupervisor:
         """Wait for an answer. None when there is something to receive, else why there won't be."""
         ends = time.monotonic() + self._timeout
         while time.monotonic() < ends:
+            self.beat = time.monotonic()
             if child.channel.poll(max(0.0, min(_LOOK_EVERY, ends - time.monotonic()))):
                 return None
             dead = None if self._stand_in else self._link_that_is_dead()
@@ -298,7 +304,7 @@ class ExtractorSupervisor:
     def _start_child(self) -> bool:
         """Start a process and wait until it has loaded the model. False when it did not."""
         if self._wanted is self._taken:
-            self._hurry.wait(PAUSES[min(max(self._failures - 1, 0), len(PAUSES) - 1)])
+            self._pause(PAUSES[min(max(self._failures - 1, 0), len(PAUSES) - 1)])
         self._hurry.clear()
         if self._stopping.is_set():
             return False
@@ -318,6 +324,14 @@ class ExtractorSupervisor:
         self._failed_starts += 1
         self._consider_stand_in(found.reason)
         return False
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, unless there is a hurry; where it is long, in steps."""
+        ends = time.monotonic() + seconds
+        while not self._hurry.wait(max(0.0, min(_LOOK_EVERY, ends - time.monotonic()))):
+            self.beat = time.monotonic()
+            if self.beat >= ends:
+                return
 
     def _take_orders(self) -> None:
         """What was asked for last decides, once it was exchanged."""
@@ -339,6 +353,7 @@ class ExtractorSupervisor:
             return Failed(str(error))
         self._child = loading.child
         while not self._stopping.is_set():
+            self.beat = time.monotonic()
             found = loading.look(0.1)
             if found is not None:
                 return found

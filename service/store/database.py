@@ -52,6 +52,9 @@ MIGRATIONS = (
 )
 
 
+_BUSY_SECONDS = 30  # to wait for another program that writes
+
+
 class Database:
     """Connections to one file. Use `read` and `write`; both are safe from any thread.
 
@@ -88,6 +91,21 @@ class Database:
         with self._read_lock, _translated():
             yield self._reader
 
+    def check_free(self, patience: float) -> None:
+        """Raise `StoreError` unless a transaction could begin, and a read is answered, within `patience` seconds each.
+
+        Writes nothing, so that it may be asked for ever: flash memory wears out.
+        """
+        with _within(self._write_lock, patience, "writer"), _translated():
+            self._writer.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                self._writer.execute("ROLLBACK")
+            finally:
+                self._writer.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+        with _within(self._read_lock, patience, "reader"), _translated():
+            self._reader.execute("SELECT 1 FROM notes LIMIT 1").fetchone()
+
     def close(self) -> None:
         """Write the log back into the file and close. Safe to call twice."""
         with self._write_lock, self._read_lock:
@@ -107,12 +125,22 @@ class Database:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # isolation_level None: transactions begin and end where this code says so.
-    connection = sqlite3.connect(str(path), timeout=30, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(str(path), timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     return connection
+
+
+@contextmanager
+def _within(lock, patience: float, who: str) -> Iterator[None]:
+    if not lock.acquire(timeout=patience):
+        raise StoreError(f"the database's {who} has been busy for {patience:g} s")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

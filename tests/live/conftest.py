@@ -2,7 +2,7 @@
 
 import signal
 from pathlib import Path
-from typing import List
+from typing import List, Sequence
 
 import pytest
 from daemon_process import RunningDaemon
@@ -13,9 +13,11 @@ def start_daemon(tmp_path):
     """Starts daemons; all of them are stopped at the end, and have to stop cleanly."""
     running: List[RunningDaemon] = []
 
-    def start(*flags: str, data_dir: Path = tmp_path / "data", ready: bool = True) -> RunningDaemon:
+    def start(
+        *flags: str, data_dir: Path = tmp_path / "data", ready: bool = True, before: Sequence[str] = ()
+    ) -> RunningDaemon:
         flags = flags if "--camera" in flags else ("--camera", "none", *flags)
-        daemon = RunningDaemon(data_dir, *flags)
+        daemon = RunningDaemon(data_dir, *flags, before=before)
         running.append(daemon)
         if ready:
             daemon.wait_ready()

@@ -459,7 +459,7 @@ def test_stops_cleanly_and_tells_systemd(tmp_path, start_daemon, tiny_model, mon
         listener.settimeout(30)
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         daemon = start_daemon("--model", str(tiny_model))
-        assert listener.recv(100) == b"READY=1"
+        assert listener.recv(100).startswith(b"READY=1\n")
         connection = daemon.connect()
         with contextlib.closing(connection):
             connection.request("GET", "/v1/stream")

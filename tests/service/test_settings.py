@@ -1,12 +1,13 @@
 """Settings from flags, environment and file; and that the README lists all of them."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
 from service.errors import SettingsError
-from service.settings import Settings, load, markdown_table
+from service.settings import Settings, example_config, load, load_with_origins, markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -93,6 +94,20 @@ def test_readme_lists_every_setting():
     assert all(field.metadata["help"] for field in dataclasses.fields(Settings))
 
 
-def test_example_configuration_is_valid():
-    """The file that is installed with the unit can be read."""
-    assert load({}, {}, str(ROOT / "systemd" / "coral-learn.conf")).port == 8080
+def test_example_configuration_explains_every_setting(tmp_path):
+    """The file that is installed with the unit is the generated one; its lines are the defaults, and can be read."""
+    text = (ROOT / "systemd" / "coral-learn.conf").read_text(encoding="utf-8")
+    assert text == example_config(), "coral-learn print-config --example > systemd/coral-learn.conf"
+    assert load({}, {}, str(ROOT / "systemd" / "coral-learn.conf")) == load({}, {})
+    in_force = tmp_path / "in_force.conf"
+    in_force.write_text(re.sub("^#(?=[a-z])", "", text, flags=re.MULTILINE))
+    loaded = load_with_origins({}, {}, str(in_force))
+    assert loaded.settings == load({}, {})
+    assert set(loaded.origins) == {field.name for field in dataclasses.fields(Settings)}
+
+
+def test_example_configuration_marks_what_can_be_reloaded():
+    """A changeable setting and the log's level; no other."""
+    marks = re.findall(r"(\[reload\])?\n#([a-z-]+) =", example_config())
+    assert [name for mark, name in marks if mark and name in ("port", "model")] == []
+    assert {name for mark, name in marks if mark} >= {"camera", "decide-frames", "log-level"}

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Sequence
 from urllib.parse import quote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,12 +29,15 @@ class Reply(NamedTuple):
 
 
 class RunningDaemon:
-    """`python -m service serve` with given flags on a free port."""
+    """`python -m service serve` with given flags on a free port.
 
-    def __init__(self, data_dir: Path, *flags: str):
+    before : what to put in front of the command, such as a shell that sets something and then runs it
+    """
+
+    def __init__(self, data_dir: Path, *flags: str, before: Sequence[str] = ()):
         self.data_dir, self.root = data_dir, str(ROOT)
         place = ["--port", "0", "--data-dir", str(data_dir)]
-        self.command = [sys.executable, "-m", "service", "serve", *place, *flags]
+        self.command = [*before, sys.executable, "-m", "service", "serve", *place, *flags]
         self.lines: List[str] = []
         self.start()
 
