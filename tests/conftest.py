@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import tempfile
 from io import BytesIO
 from pathlib import Path
@@ -31,14 +32,24 @@ MEMORY, ENOUGH = Path("/dev/shm"), 2 << 30  # bytes
 
 
 def pytest_configure():
-    """Put temporary files into memory where there is enough: a test waits for the disk five times as long as it works.
+    """Let bytecode be kept, and put temporary files into memory where there is enough.
 
-    What a disk does when power is cut or it is full is tried on disks of its own, see tests/live/test_breaking.py.
+    A test waits for the disk five times as long as it works. What a disk does when power is cut or it is full is
+    tried on disks of its own, see tests/live/test_breaking.py.
     """
+    # Hundreds of processes are started, and without bytecode each of them would compile all it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if "PYTEST_DEBUG_TEMPROOT" in os.environ or not os.access(str(MEMORY), os.W_OK):
         return
     if shutil.disk_usage(str(MEMORY)).free >= ENOUGH:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than processors: tests of daemons wait a fifth of their time."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session", autouse=True)

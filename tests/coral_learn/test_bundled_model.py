@@ -101,15 +101,16 @@ def test_folder_holds_what_is_bundled():
 
 
 @many_pictures
-def test_imagenet(shared_data, extractor):
-    """Extractor and pre-trained layer answer at least 86 % of 500 ImageNet pictures right."""
+@pytest.mark.parametrize("share", [2, pytest.param(1, marks=pytest.mark.slow)])
+def test_imagenet(shared_data, extractor, share):
+    """Extractor and pre-trained layer answer at least 86 % of 500 ImageNet pictures right, and of every other one."""
     layer = extractor.manifest.pretrained()
     right = []
-    for path in sorted((shared_data / "imagenet500").glob("*.jpg")):
+    for path in sorted((shared_data / "imagenet500").glob("*.jpg"))[::share]:
         scores = layer.weights @ embed(extractor, path) + layer.biases
         right.append(int(scores.argmax()) == int(path.name[:4]))
 
-    assert len(right) == 500
+    assert len(right) == 500 // share
     assert np.mean(right) >= 0.86
 
 

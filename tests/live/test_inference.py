@@ -12,13 +12,18 @@ INFER = "/v2/models/coral-learn/infer"
 HEADER = "Inference-Header-Content-Length"
 
 
-@pytest.fixture
-def taught(tiny_daemon, make_picture, encode):
-    """A daemon that knows three colours, four pictures each."""
+def teach_colours(daemon, make_picture, encode):
+    """Three colours, four pictures each."""
     for colour in COLOURS:
         for seed in range(4):
-            assert tiny_daemon.teach(colour, encode(make_picture(colour, seed))).status == 201
-    return tiny_daemon
+            assert daemon.teach(colour, encode(make_picture(colour, seed))).status == 201
+
+
+@pytest.fixture(scope="module")
+def taught(shared_daemon, make_picture, encode):
+    """A daemon that knows three colours; nobody teaches it more."""
+    teach_colours(shared_daemon, make_picture, encode)
+    return shared_daemon
 
 
 @pytest.fixture
@@ -135,23 +140,24 @@ def test_nothing_learnt_is_no_error(tiny_daemon, make_picture, encode):
     assert (found["label"]["data"], found["scores"]["shape"], found["labels"]["data"]) == ([""], [1, 0], [])
 
 
-def test_only_what_answers_can_be_asked(taught, make_picture, encode):
+def test_only_what_answers_can_be_asked(tiny_daemon, make_picture, encode):
     """The active version by its number; any other one is a 404 that says what to do about it."""
+    teach_colours(tiny_daemon, make_picture, encode)
     asked = {"inputs": [image_input(encode(make_picture("red", 62)))]}
-    taught.train(head="softmax", activate="never", epochs=5)
-    reply = taught.post_json("/v2/models/coral-learn/versions/1/infer", asked)
+    tiny_daemon.train(head="softmax", activate="never", epochs=5)
+    reply = tiny_daemon.post_json("/v2/models/coral-learn/versions/1/infer", asked)
     assert (reply.status, reply.json["code"]) == (404, "model_not_active")
     assert "version 1 does not answer now, version live does; POST /v1/models/1/activate" in reply.json["error"]
 
-    assert taught.post_json("/v1/models/1/activate", {}).status == 200
-    answer = taught.post_json("/v2/models/coral-learn/versions/1/infer", asked).json
+    assert tiny_daemon.post_json("/v1/models/1/activate", {}).status == 200
+    answer = tiny_daemon.post_json("/v2/models/coral-learn/versions/1/infer", asked).json
     assert (answer["model_version"], answer["parameters"]["head"]) == ("1", "softmax")
-    assert taught.post_json(INFER, asked).json["model_version"] == "1"
-    assert taught.get("/v2/models/coral-learn").json["versions"] == ["1"]
+    assert tiny_daemon.post_json(INFER, asked).json["model_version"] == "1"
+    assert tiny_daemon.get("/v2/models/coral-learn").json["versions"] == ["1"]
     for path in ("/v2/models/live", "/v2/models/live/ready", "/v2/models/coral-learn/versions/live"):
-        assert taught.get(path).json["code"] == "model_not_active"
+        assert tiny_daemon.get(path).json["code"] == "model_not_active"
     for path in ("/v2/models/coral-learn/versions/2", "/v2/models/live/versions/1", "/v2/models/other/ready"):
-        reply = taught.get(path)
+        reply = tiny_daemon.get(path)
         assert (reply.status, reply.json["code"], reply.headers["Content-Type"]) == (
             404,
             "model_not_found",

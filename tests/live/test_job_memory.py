@@ -44,8 +44,10 @@ def test_libraries_that_get_no_memory(tiny_daemon, make_picture, encode, number)
     teach_many(tiny_daemon, make_picture, encode)
     before = set(tiny_daemon.child_pids())
     reply = tiny_daemon.post_json("/v1/train", {"head": "softmax", "search_seconds": 60})
-    pids = tiny_daemon.wait_for(lambda: set(tiny_daemon.child_pids()) - before)
-    os.kill(pids.pop(), number)
     place = reply.headers["Location"]
+    # One that is killed before it has taken what it is to do was never at work.
+    tiny_daemon.wait_for(lambda: tiny_daemon.get(place).json["progress"] > 0, what="the job being at work")
+    (pid,) = set(tiny_daemon.child_pids()) - before
+    os.kill(pid, number)
     tiny_daemon.wait_for(lambda: tiny_daemon.get(place).json["state"] == "failed")
     check_told(tiny_daemon, tiny_daemon.get(place).json, f"was ended by {number.name}, most likely for lack of memory")

@@ -9,6 +9,7 @@ import threading
 import pytest
 from daemon_process import ROOT
 
+pytestmark = pytest.mark.executed
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 50, 210)}
 
 

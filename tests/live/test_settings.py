@@ -2,6 +2,10 @@
 
 import json
 
+import pytest
+
+pytestmark = pytest.mark.executed
+
 
 def change(daemon, body):
     """PATCH /v1/settings."""

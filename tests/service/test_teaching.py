@@ -505,10 +505,11 @@ class TeachingMachine(RuleBasedStateMachine):
         self.lines = lines
 
 
+@pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_steps_in_any_order(kind, tiny_model):
+def test_any_steps_in_any_order(kind, tiny_model, examples):
     """Whatever is taught, moved, deleted, undone, restarted: store, live model, revision and journal agree."""
-    bounds = settings(max_examples=25, stateful_step_count=40)
+    bounds = settings(max_examples=examples, stateful_step_count=40)
     run_state_machine_as_test(lambda: TeachingMachine(kind, tiny_model), settings=bounds)
 
 

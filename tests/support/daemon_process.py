@@ -10,8 +10,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import List, NamedTuple, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 from urllib.parse import quote, urlsplit
+
+from nursery import Nursery
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -29,13 +31,13 @@ class Reply(NamedTuple):
 
 
 class RunningDaemon:
-    """`python -m service serve` with given flags on a free port.
+    """`python -m service serve` with given flags on a free port; forked from a nursery, if there is one.
 
     before : what to put in front of the command, such as a shell that sets something and then runs it
     """
 
-    def __init__(self, data_dir: Path, *flags: str, before: Sequence[str] = ()):
-        self.data_dir, self.root = data_dir, str(ROOT)
+    def __init__(self, data_dir: Path, *flags: str, before: Sequence[str] = (), nursery: Optional[Nursery] = None):
+        self.data_dir, self.root, self._nursery = data_dir, str(ROOT), nursery
         place = ["--port", "0", "--data-dir", str(data_dir)]
         self.command = [*before, sys.executable, "-m", "service", "serve", *place, *flags]
         self.lines: List[str] = []
@@ -43,9 +45,12 @@ class RunningDaemon:
 
     def start(self) -> None:
         """Start the process and wait until it answers."""
-        self.process = subprocess.Popen(
-            self.command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
-        )
+        if self._nursery is not None and self._nursery.fits(self.command, self.root):
+            self.process = self._nursery.fork(self.command)
+        else:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
+            )
         found = None
         for line in iter(self.process.stdout.readline, ""):
             self.lines.append(line)

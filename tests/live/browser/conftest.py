@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from teaching import teach_mostly_right
 
 FLAGS = (
     "--headless=new",
@@ -136,8 +137,5 @@ for (const kind of ["dragover", "drop"]) {
 @pytest.fixture
 def taught(tiny_daemon, make_picture, encode):
     """A daemon that knows two classes well enough to train, with one picture under the wrong name."""
-    for colour in ("red", "green"):
-        for seed in range(12):
-            tiny_daemon.teach(colour, encode(make_picture(colour, seed)))
-    tiny_daemon.teach("red", encode(make_picture("green", 90)))
+    teach_mostly_right(tiny_daemon, make_picture, encode)
     return tiny_daemon

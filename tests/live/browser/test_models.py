@@ -1,6 +1,7 @@
 """The page in a real Chromium: training, results, versions, and the views beside them."""
 
 import pytest
+from teaching import teach_mostly_right
 
 
 def train(page, head: str) -> None:
@@ -109,18 +110,33 @@ axe.run({ resultTypes: ["violations"] }).then((result) => done(result.violations
 SIZES = {"screen": (1280, 900, False), "phone": (390, 844, True)}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
-def test_no_barriers(page, browser, taught, axe, scheme, size):
+@pytest.fixture(scope="module")
+def trained(shared_daemon, make_picture, encode):
+    """A taught daemon with a version, to be looked at only."""
+    teach_mostly_right(shared_daemon, make_picture, encode)
+    shared_daemon.train(head="softmax", activate="never")
+    return shared_daemon
+
+
+# Each size and each scheme; the other pairings are slow.
+PAIRINGS = [
+    ("screen", "light"),
+    ("phone", "dark"),
+    pytest.param("screen", "dark", marks=pytest.mark.slow),
+    pytest.param("phone", "light", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("size", "scheme"), PAIRINGS)
+def test_no_barriers(page, browser, trained, axe, size, scheme):
     """axe finds nothing serious in any view, in both schemes, on a screen and a phone; nothing scrolls sideways."""
     width, height, mobile = SIZES[size]
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    taught.train(head="softmax", activate="never")
     try:
-        page.open(taught)
+        page.open(trained)
         browser.execute_script(axe)
         for view in ("teach", "train", "map", "versions", "review", "settings"):
             page.click(f"#tab-{view}")
