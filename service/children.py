@@ -67,6 +67,8 @@ class Child:
         self.channel = Connection(ours.detach())
         try:
             self.channel.send(arguments)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has ended already; how, is found out by who reads from it
         except OSError as error:
             self.release()
             raise ChildError(f"the process for {target} takes nothing: {error}") from error
