@@ -1,7 +1,9 @@
 """Daemons for the tests: real processes."""
 
 import contextlib
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import List, Sequence
 
@@ -74,3 +76,20 @@ def tiny_daemon(start_daemon, tiny_model):
 def objects20(shared_data):
     """The folder of 20 classes with 30 pictures each."""
     return shared_data / "objects20"
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """certificate(name="own"): paths of a certificate for localhost, made on the spot, and of its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed: apt-get install openssl")
+
+    def make(name: str = "own"):
+        paths = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+        command = [openssl, "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=localhost"]
+        command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        subprocess.run([*command, "-out", str(paths[0]), "-keyout", str(paths[1])], check=True, capture_output=True)
+        return paths
+
+    return make

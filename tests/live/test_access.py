@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -38,23 +37,6 @@ def guarded(start_daemon, tiny_model):
     """A daemon on all addresses, so that it wants a token, and its tokens."""
     daemon = start_daemon("--model", str(tiny_model), *NETWORK, ready=False)
     return daemon, tokens_of(daemon)
-
-
-@pytest.fixture
-def certificate(tmp_path):
-    """certificate(name="own"): paths of a certificate for localhost, made on the spot, and of its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed: apt-get install openssl")
-
-    def make(name: str = "own"):
-        paths = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
-        command = [openssl, "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=localhost"]
-        command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        subprocess.run([*command, "-out", str(paths[0]), "-keyout", str(paths[1])], check=True, capture_output=True)
-        return paths
-
-    return make
 
 
 @pytest.fixture

@@ -92,6 +92,14 @@ def test_watchdog_is_fed(watched, manager, flags):
         manager.wait_for("WATCHDOG=1", SECONDS)
 
 
+def test_watchdog_is_fed_over_tls(watched, manager, certificate):
+    """With a certificate in another's name, which nobody vouches for."""
+    paths = certificate()
+    watched("--tls-cert", str(paths[0]), "--tls-key", str(paths[1]))
+    for _ in range(2):
+        manager.wait_for("WATCHDOG=1", SECONDS)
+
+
 @pytest.mark.slow
 def test_watchdog_is_fed_without_the_extractor(watched, manager):
     """An extractor that is stopped, and killed whenever it comes back, is no reason to start the daemon anew."""
