@@ -9,6 +9,7 @@ from service.children import Child
 from service.errors import ChildError
 
 _LAST_LINES = 3
+_STARTING = 60.0  # seconds until it has imported what it needs: on a slow board that says nothing of a driver
 
 
 class Outcome(NamedTuple):
@@ -35,7 +36,10 @@ def is_crash(text: str) -> bool:
 
 
 def attempt(target: str, arguments: Dict[str, Any], seconds: float) -> Outcome:
-    """Run a function of `service.doctor.child` with a deadline. What it prints is kept, not shown."""
+    """Run a function of `service.doctor.child` with a deadline. What it prints is kept, not shown.
+
+    seconds : from when it first says what it is at
+    """
     with _output() as output:
         try:
             child = Child(target, dict(arguments, output=output.name))
@@ -63,16 +67,19 @@ def _output() -> IO[bytes]:
 
 def _follow(child: Child, seconds: float) -> tuple:
     """(result, last stage, how it ended)"""
-    stage, ends = "start", time.monotonic() + seconds
+    stage, limit = "", _STARTING
+    ends = time.monotonic() + limit
     try:
         while child.channel.poll(max(0.0, ends - time.monotonic())):
             kind, value = child.channel.recv()
             if kind == "result":
-                return value, stage, ""
+                return value, stage or "start", ""
+            if not stage:
+                limit, ends = seconds, time.monotonic() + seconds
             stage = value
     except (EOFError, OSError):
         if not child.wait(1.0):
             child.kill()
             child.wait(1.0)
-        return None, stage, child.describe_end()
-    return None, stage, f"gave no answer within {seconds:g} s"
+        return None, stage or "start", child.describe_end()
+    return None, stage or "start", f"gave no answer within {limit:g} s"

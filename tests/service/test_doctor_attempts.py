@@ -92,6 +92,13 @@ def test_a_process_that_hangs_is_given_up(real):
     assert not outcome.crashed
 
 
+def test_time_to_start_does_not_count(real, tmp_path):
+    """Less time than an interpreter takes to start is enough for a node that answers at once."""
+    node = str(tmp_path / "video0")
+    outcome = attempt("service.doctor.child:cameras", {"nodes": [node], "python_path": real.python_path}, 0.5)
+    assert outcome.result == {node: {"error": "No such file or directory"}}
+
+
 def test_what_it_prints_is_kept(real, capfd):
     """Nothing of it comes out here, the last lines come with the outcome."""
     stand_in(real, "cv2", "import os, sys; print('out', flush=True); os.write(2, b'F driver.cc] gone\\n'); os.abort()")
