@@ -1,5 +1,6 @@
 """The daemon: its parts, started in order and stopped in reverse; and what signals do to it."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -129,6 +130,7 @@ class Daemon:
         seconds, parts = watchdog_seconds(os.environ), self._parts
         if seconds is None:
             return []
+        faulthandler.enable()  # it ends a daemon that hangs by SIGABRT: the log then has where each thread stood
         host, port = self._listener.getsockname()[:2]
         signs = [
             Sign("the HTTP server", answers(_reachable(host), port, self._certificate is not None)),

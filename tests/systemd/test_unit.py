@@ -74,6 +74,7 @@ def test_unit_lets_the_devices_through():
         "Type=notify",
         "StartLimitIntervalSec=0",
         "Restart=always",
+        'ExecReload=/bin/sh -c "kill -HUP $MAINPID"',
     ):
         assert needed in text
 
