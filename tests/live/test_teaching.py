@@ -222,11 +222,11 @@ def test_undo_that_is_refused(tiny_daemon, picture):
     assert problem_of(send(tiny_daemon, "POST", "/v1/undo")) == (409, "nothing_to_undo")
     first = tiny_daemon.teach("red", picture("red"), PNG).json["step"]
     second = tiny_daemon.teach("red", picture("red", 1), PNG).json["step"]
-    for step in (first, second + 1, 0, -1):
+    for step in (first, second + 1, 0):
         refused = send(tiny_daemon, "POST", "/v1/undo", {"step": step})
         assert problem_of(refused) == (409, "step_passed")
         assert f"which is {second}" in refused.json["detail"]
-    for body in ([], {"step": "1"}, {"step": 1.5}, {"step": True}, {"stop": 1}, 3):
+    for body in ([], {"step": -1}, {"step": "1"}, {"step": 1.5}, {"step": True}, {"stop": 1}, 3):
         assert problem_of(send(tiny_daemon, "POST", "/v1/undo", body)) == (422, "body_invalid")
     assert counts(tiny_daemon) == {"red": 2}
     assert send(tiny_daemon, "POST", "/v1/undo", {"step": None}).status == 200
