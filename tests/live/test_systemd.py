@@ -218,7 +218,7 @@ def test_daemon_ends_with_its_terminal(tiny_model, tmp_path):
         command = [sys.executable, "-m", "service", "serve", "--port", "0", "--camera", "none"]
         os.execv(sys.executable, [*command, "--model", str(tiny_model), "--data-dir", str(tmp_path / "data")])
     text = b""
-    while b"answers at" not in text:
+    while b"extractor ready" not in text:
         text += os.read(terminal, 4096)
     os.close(terminal)
     ends = time.monotonic() + 60
