@@ -359,9 +359,7 @@ def test_many_losses_leave_nothing(server, moving, watch):
         number, files, children = frame_of(camera).number, len(os.listdir("/proc/self/fd")), set()
         for _ in range(25):
             children.add(camera.pid)
-            for connection in running._connections:
-                connection.shutdown(2)
-            running._connections.clear()
+            running.cut()
             loss_of(camera)
             frame = frame_of(camera)
             assert frame.number > number

@@ -52,6 +52,14 @@ class PictureServer:
         for one in (self._listener, *self._connections):
             one.close()
 
+    def cut(self) -> None:
+        """Break every connection; who comes anew is served."""
+        cut, self._connections = self._connections, []
+        for one in cut:
+            with contextlib.suppress(OSError):  # it may be broken already
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
     def __enter__(self) -> "PictureServer":
         return self
 
