@@ -1,8 +1,8 @@
 // The confusion matrix; each cell opens the pictures behind it.
 import {openDialog} from "./dialog.js"
 import {button, make, quiet, replace, table} from "./dom.js"
+import {thumbnail} from "./example.js"
 import {hue} from "./known.js"
-import {thumbnail} from "./thumbs.js"
 import {count} from "./words.js"
 
 export function confusion(report) {

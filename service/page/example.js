@@ -4,9 +4,9 @@ import {chooser} from "./chooser.js"
 import {openDialog, working} from "./dialog.js"
 import {button, make, quiet, replace, row} from "./dom.js"
 import {refresh} from "./known.js"
-import {done} from "./messages.js"
-import {attempt} from "./messages.js"
+import {attempt, done} from "./messages.js"
 import {neighbours} from "./neighbours.js"
+import {pictureOf} from "./thumbs.js"
 import {bytes, when} from "./words.js"
 
 // onchange : called when it was moved or deleted
@@ -24,6 +24,15 @@ export async function openExample(id, onchange = () => {}) {
 			make("div", {class: "stack"}, facts(example), moving(example, gone), actions(example, view, gone))
 		)
 	})
+}
+
+// A small picture that opens it; onchange as of openExample.
+export function thumbnail(example, label, onchange) {
+	return button("", () => openExample(example.id, onchange), {
+		class: "thumb",
+		"aria-label": label,
+		title: label
+	}).appendChild(pictureOf(example)).parentElement
 }
 
 function large(example) {
@@ -68,7 +77,7 @@ function actions(example, view, gone) {
 				near,
 				neighbours(
 					(answer.nearest || []).filter(one => one.example !== example.id),
-					() => {}
+					(one, words) => thumbnail({id: one.example}, words)
 				)
 			)
 		},

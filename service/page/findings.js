@@ -2,9 +2,8 @@
 import {getJson, url} from "./api.js"
 import {working} from "./dialog.js"
 import {heading, make, quiet, row} from "./dom.js"
-import {deleteExample, moveExample} from "./example.js"
+import {deleteExample, moveExample, thumbnail} from "./example.js"
 import {refresh} from "./known.js"
-import {thumbnail} from "./thumbs.js"
 
 const SIGNS = {error: ["!", "Error"], warning: ["!", "Warning"], advice: ["i", "Advice"]}
 const MOST_SHOWN = 12

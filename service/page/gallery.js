@@ -2,8 +2,8 @@
 import {getJson, url} from "./api.js"
 import {openDialog} from "./dialog.js"
 import {button, make, quiet, replace, row} from "./dom.js"
+import {thumbnail} from "./example.js"
 import {attempt} from "./messages.js"
-import {thumbnail} from "./thumbs.js"
 import {count} from "./words.js"
 
 const SIZE = 24

@@ -2,6 +2,7 @@
 import {sendPicture} from "./api.js"
 import {openDialog} from "./dialog.js"
 import {byId, heading, make, quiet} from "./dom.js"
+import {thumbnail} from "./example.js"
 import {hue, known} from "./known.js"
 import {attempt} from "./messages.js"
 import {neighbours} from "./neighbours.js"
@@ -24,7 +25,7 @@ async function explain() {
 			{class: "stack"},
 			said(answer),
 			heading(3, "Most like it, of what it was taught"),
-			neighbours(answer.nearest || [], view.close)
+			neighbours(answer.nearest || [], (one, words) => thumbnail({id: one.example}, words, view.close))
 		)
 	)
 }
