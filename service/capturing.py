@@ -8,7 +8,6 @@ from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from coral_learn.heads import EmbeddingPipeline
 from coral_learn.training import SAME_PICTURE
 from service.camera.supervisor import ONLINE
 from service.errors import CameraError
@@ -18,6 +17,7 @@ from service.live import LiveLoop
 from service.store.examples import Origin
 
 CAMERA = "camera"  # the source of such examples
+MOST_FRAMES, LONGEST_INTERVAL, LONGEST_CAPTURE = 100, 10.0, 60.0  # of one call; the last two in seconds
 _NEXT_FRAME = 10.0  # seconds to wait for one
 _GOING_ON = 0.25  # seconds, where a capture goes on: who holds a button may have let go by then
 _BURSTS, _FRAMES = 32, 200  # captures that are remembered, and frames of each
@@ -91,9 +91,8 @@ class Capturing:
 
     def _is_new(self, burst: Burst, prepared: Prepared) -> bool:
         """Whether a frame differs from those of its capture so far; if so it is one of them from now on."""
-        extractor = self._answering.must_be_of(prepared.extractor)
-        pipeline = EmbeddingPipeline(extractor.embedding_size, self._answering.manifest.mean_embedding)
-        direction = pipeline(prepared.embedding)[0].astype(np.float32)
+        self._answering.must_be_of(prepared.extractor)
+        direction = self._answering.pipeline(prepared.embedding)[0].astype(np.float32)
         with self._lock:
             known = burst.directions
             if any(len(one) == len(direction) and one @ direction >= SAME_PICTURE for one in known):

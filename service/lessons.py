@@ -113,7 +113,7 @@ class Lessons:
         `Conflict`, `ExtractorUnavailable`; what is returned is on the disk.
         """
         words = [self._doubts(name, one) for one in prepared]  # what has to be read is read before it is stored
-        disabled = self._numbers(name) <= self._answering.disabled and bool(self._numbers(name))
+        disabled = bool(self._numbers(name) & self._answering.disabled)
         before = self._accuracy()
         facts, data = [one.facts for one in prepared], [one.picture.data for one in prepared]
         taught = self._teaching.add_examples(name, facts, data, origin)

@@ -5,7 +5,6 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from coral_learn.heads import EmbeddingPipeline
 from coral_learn.projection import principal_components
 from service.learning import Answering
 from service.store import Store
@@ -66,9 +65,7 @@ class ExampleMap:
             key = self.key(size)
             classes = self._store.examples.classes_by_row(key.extractor)
             rows = spread(classes, size)
-            pipeline = EmbeddingPipeline(
-                self._answering.must_have_extractor().embedding_size, self._answering.manifest.mean_embedding
-            )
+            pipeline = self._answering.pipeline
             examples: List[Tuple[str, int]] = []
             directions = [np.zeros((0, pipeline.size), np.float32)]
             for start in range(0, len(rows), _ROWS_AT_ONCE):

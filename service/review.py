@@ -17,7 +17,6 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from coral_learn.errors import CoralLearnError
-from coral_learn.heads import EmbeddingPipeline
 from coral_learn.image import ImageLimits, read_header
 from service.errors import NotFound, StoreError
 from service.learning import Answer, Answering
@@ -206,13 +205,12 @@ class ReviewRing:
 
     def _direction(self, embedding: np.ndarray) -> Optional[np.ndarray]:
         """An embedding as heads see it, (D,) float32; None where it is of another extractor than the one in use."""
-        extractor, manifest = self._answering.extractor, self._answering.manifest
+        extractor = self._answering.extractor
         if extractor is None or embedding.shape != (extractor.embedding_size,):
             return None
         if extractor.digest != self._known_by:
             self._known_by, self._passed, self._settled = extractor.digest, _Memory(), _Memory()
-        pipeline = EmbeddingPipeline(extractor.embedding_size, manifest.mean_embedding)
-        return pipeline(embedding)[0].astype(np.float32)
+        return self._answering.pipeline(embedding)[0].astype(np.float32)
 
     def _write(self, jpeg: bytes, shape: Tuple[int, int], sighting: Sighting, direction: np.ndarray) -> Optional[str]:
         answer, name = sighting.answer.as_dict(), uuid.uuid4().hex

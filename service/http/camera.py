@@ -2,14 +2,14 @@
 
 from typing import Any, Dict, Iterator, Tuple
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
+from service.capturing import LONGEST_CAPTURE, LONGEST_INTERVAL, MOST_FRAMES
 from service.errors import CameraError, Invalid
 from service.http.description import Media, Parameter, describes
 from service.http.events import HeldStream
-from service.http.examples import LONGEST_ID
 from service.http.problems import problem
-from service.http.reading import json_body
+from service.http.reading import check_own_text, json_body, truth
 from service.http.schemas import CAPTURE_BODY, YES_OR_NO
 from service.http.services import services
 from service.live import Viewfinder
@@ -17,7 +17,6 @@ from service.store.classes import check_name
 
 blueprint = Blueprint("camera", __name__)
 
-MOST_FRAMES, LONGEST_INTERVAL, LONGEST_CAPTURE = 100, 10.0, 60.0
 _WAIT = 10.0  # seconds for a picture
 _BOUNDARY = "frame"
 
@@ -43,13 +42,9 @@ def snapshot():
 )
 def stream():
     """The live picture, each frame the newest one; it ends when the camera is lost."""
-    annotated = request.args.get("annotated", "true")
-    if annotated not in ("true", "false"):
-        raise Invalid(f"annotated is true or false, got {annotated[:50]!r}", "annotated")
-    parts = services()
-    first = parts.live.viewfinder.frame(_WAIT, annotated=annotated == "true")  # so that without a camera it is a 503
-    parts_of_body = _pictures(parts.live.viewfinder, first.number - 1, annotated == "true")
-    body = HeldStream(parts.live.viewers, parts_of_body)
+    annotated, live = truth("annotated", True), services().live
+    first = live.viewfinder.frame(_WAIT, annotated=annotated)  # so that without a camera it is a 503
+    body = HeldStream(live.viewers, _pictures(live.viewfinder, first.number - 1, annotated))
     return Response(body, mimetype=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
 
@@ -110,8 +105,7 @@ def _asked(body: Any) -> Tuple[str, int, float, str]:
     if count * interval > LONGEST_CAPTURE:
         raise Invalid(f"a capture takes at most {LONGEST_CAPTURE:g} s, this would take {count * interval:g}", "count")
     group = body.get("capture")
-    if group is not None and not (isinstance(group, str) and 1 <= len(group) <= LONGEST_ID and group.isprintable()):
-        raise Invalid(f"capture has 1 to {LONGEST_ID} printable characters", "capture")
+    check_own_text("capture", group)
     return check_name(body["class"]), int(count), float(interval), group
 
 

@@ -10,10 +10,11 @@ from coral_learn.image import MEDIA_TYPES
 from service.errors import Invalid
 from service.http.description import Parameter, describes
 from service.http.problems import problem, status_of
-from service.http.reading import Upload, json_body, paging, truth, uploads
+from service.http.reading import Upload, check_own_text, json_body, paging, truth, uploads
 from service.http.schemas import (
     CLASS_BODY,
     CLASS_NAME,
+    OWN_TEXT,
     PAGING,
     PICTURE_PROBLEMS,
     PICTURE_TYPES,
@@ -35,8 +36,6 @@ from service.store.examples import Origin, StoredExample
 blueprint = Blueprint("examples", __name__)
 
 VIEWS = ("stored", "model")
-LONGEST_ID = 200
-OWN_TEXT = dict(TEXT, minLength=1, maxLength=LONGEST_ID)
 
 
 @blueprint.post("/v1/examples")
@@ -175,8 +174,7 @@ def _origin() -> Origin:
     """Where the pictures come from, as the query says."""
     client_id, capture = request.args.get("client_id"), request.args.get("capture")
     for name, value in (("client_id", client_id), ("capture", capture)):
-        if value is not None and not (1 <= len(value) <= LONGEST_ID and value.isprintable()):
-            raise Invalid(f"{name} has 1 to {LONGEST_ID} printable characters", name)
+        check_own_text(name, value)
     return Origin("upload", capture, client_id)
 
 

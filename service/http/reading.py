@@ -8,6 +8,7 @@ from flask import Request, request
 from coral_learn.image import MEDIA_TYPES
 from coral_learn.versions import package_version, version_numbers
 from service.errors import Invalid, UnsupportedBody
+from service.store.examples import LONGEST_ID
 
 MAX_FILES = 200
 MAX_SIZE = 1000
@@ -37,12 +38,18 @@ def whole_number(name: str, default: int, lowest: int, highest: int) -> int:
     return value
 
 
-def truth(name: str) -> bool:
-    """A yes or no from the query, no where it is not there. Raises `Invalid`."""
-    text = request.args.get(name, "false")
+def truth(name: str, default: bool = False) -> bool:
+    """A yes or no from the query. Raises `Invalid`."""
+    text = request.args.get(name, str(default).lower())
     if text not in ("true", "false"):
         raise Invalid(f"{name} is true or false, got {text[:50]!r}", name)
     return text == "true"
+
+
+def check_own_text(name: str, value: Any) -> None:
+    """Raise `Invalid` where a client's own name for something can't be kept; None is none."""
+    if value is not None and not (isinstance(value, str) and 1 <= len(value) <= LONGEST_ID and value.isprintable()):
+        raise Invalid(f"{name} has 1 to {LONGEST_ID} printable characters", name)
 
 
 def paging() -> Tuple[int, int]:

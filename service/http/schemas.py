@@ -8,6 +8,7 @@ from coral_learn.training import INCREMENTAL
 from coral_learn.training.doctor.finding import ADVICE, ERROR, WARNING
 from coral_learn.training.options import CHOICES, RANGES, SoftmaxOptions
 from service.camera.supervisor import LOST, NONE, ONLINE, STARTING
+from service.capturing import LONGEST_INTERVAL, MOST_FRAMES
 from service.doctor.check import STATES
 from service.extraction import supervisor as extraction
 from service.http.description import Media, Parameter, Schema
@@ -15,6 +16,7 @@ from service.http.reading import MAX_SIZE
 from service.jobs.options import ACTIVATE, HELD_OUT, LONGEST_SEARCH, TRAINABLE
 from service.review import NOVEL, UNCERTAIN
 from service.store.classes import MAX_NAME
+from service.store.examples import LONGEST_ID
 from service.store.jobs import ENDED, QUEUED, RUNNING
 
 TEXT: Schema = {"type": "string"}
@@ -77,6 +79,7 @@ def page_of(name: str) -> Schema:
 CLASS_NAME = text(
     f"1 to {MAX_NAME} printable characters without a slash", minLength=1, maxLength=MAX_NAME, pattern="^[^/]+$"
 )
+OWN_TEXT = dict(TEXT, minLength=1, maxLength=LONGEST_ID)
 STEP = {"type": "integer", "description": "its number in the journal"}
 STEP_OR_NULL = or_null(dict(STEP, description="its number in the journal, null when nothing changed"))
 CLASS_OR_UNKNOWN = or_null(text("the best class, null when none fits or nothing is learnt"))
@@ -398,9 +401,9 @@ ACTIVE = record(model=ref("ModelTag"), unseen=ref("Unseen"))
 CAPTURE_BODY = only(
     with_optional(
         record(**{"class": CLASS_NAME}),
-        count={"type": "integer", "minimum": 1, "maximum": 100, "default": 1},
-        interval_s={"type": "number", "minimum": 0, "maximum": 10, "default": 0.2},
-        capture=dict(text("of an earlier one that goes on", minLength=1, maxLength=200)),
+        count={"type": "integer", "minimum": 1, "maximum": MOST_FRAMES, "default": 1},
+        interval_s={"type": "number", "minimum": 0, "maximum": LONGEST_INTERVAL, "default": 0.2},
+        capture=dict(OWN_TEXT, description="of an earlier one that goes on"),
     )
 )
 MOST_STEPS = 1000  # that are undone at once

@@ -14,7 +14,7 @@ import numpy as np
 
 from coral_learn.classifier import Prediction, rank
 from coral_learn.extractor import ExtractorInfo
-from coral_learn.heads import Head, IncrementalHead
+from coral_learn.heads import EmbeddingPipeline, Head, IncrementalHead
 from coral_learn.manifest import Manifest
 from service.errors import ExtractorUnavailable
 from service.store.models import StoredModel
@@ -71,7 +71,7 @@ class Answering:
     """Scores embeddings with the model that answers now. Safe from any thread.
 
     extractor : whose embeddings are used; None until `Versions.adopt`
-    manifest, model_path : of that extractor
+    manifest, model_path : of that extractor; pipeline : what its embeddings go through before they are compared
     pretrained : names of the pre-trained classes that are kept
     changed : set whenever the live model has learnt or forgotten something
     """
@@ -88,6 +88,7 @@ class Answering:
         self.pretrained: List[str] = []
         self.extractor: Optional[ExtractorInfo] = None
         self.manifest: Optional[Manifest] = None
+        self.pipeline: Optional[EmbeddingPipeline] = None
         self.model_path: Optional[Path] = None
         self.changed = threading.Event()
 
@@ -186,9 +187,11 @@ class Answering:
         self, live: IncrementalHead, revision: int, extractor: ExtractorInfo, manifest: Manifest, pretrained: List[str]
     ) -> None:
         """Have this live model answer, of this extractor."""
+        # Made once: the manifest reads the mean embedding from the disk each time it is asked.
+        pipeline = EmbeddingPipeline(extractor.embedding_size, manifest.mean_embedding)
         with self._lock:
             self._live, self._revision, self._version, self._report = live, revision, None, None
-            self.manifest, self.pretrained = manifest, pretrained
+            self.manifest, self.pipeline, self.pretrained = manifest, pipeline, pretrained
             self._names = {number: name for number, name in self._names.items() if number >= 0}
             self._names.update({-1 - index: name for index, name in enumerate(pretrained)})
             self.extractor = extractor

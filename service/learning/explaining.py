@@ -4,7 +4,6 @@ from typing import List, NamedTuple
 
 import numpy as np
 
-from coral_learn.heads import EmbeddingPipeline
 from service.learning.answering import Answer, Answering
 from service.store import Store
 
@@ -25,7 +24,7 @@ def nearest_examples(
 ) -> List[Evidence]:
     """The stored examples nearest to an embedding, (D,), nearest first, of the classes the answer holds likeliest."""
     extractor = answering.must_have_extractor()
-    pipeline = EmbeddingPipeline(extractor.embedding_size, answering.manifest.mean_embedding)
+    pipeline = answering.pipeline
     asked, found, compared = pipeline(embedding)[0], [], 0
     for prediction in answer.predictions:
         stored = store.classes.find(prediction.label)

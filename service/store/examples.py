@@ -13,6 +13,8 @@ import numpy as np
 from service.errors import NotFound
 from service.store.database import Database
 
+LONGEST_ID = 200  # characters of a client's own names
+
 
 class StoredExample(NamedTuple):
     """A labelled picture. Width and height in pixels, as in the file; created in seconds since 1970; see `Origin`."""

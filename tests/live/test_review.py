@@ -8,15 +8,16 @@ import pytest
 
 from coral_learn.classifier import Prediction
 from coral_learn.extractor import ExtractorInfo
+from coral_learn.heads import EmbeddingPipeline
 from service.learning import Answer
 from service.review import ReviewRing, Sighting
 
 
 class Answers(NamedTuple):
-    """What the ring has to know of what answers: the extractor and its mean."""
+    """What the ring has to know of what answers: the extractor and what is done to its embeddings."""
 
     extractor = ExtractorInfo("tiny", "e" * 64, "cpu", "", False, "none", 8, 32, 32)
-    manifest = NamedTuple("Manifest", [("mean_embedding", object)])(None)
+    pipeline = EmbeddingPipeline(8)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The review ring: what it wants, what it keeps, what goes first, and what a power cut may leave of it."""
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +7,7 @@ from hypothesis import strategies as st
 
 from coral_learn.classifier import Prediction
 from coral_learn.extractor import ExtractorInfo
+from coral_learn.heads import EmbeddingPipeline
 from service.errors import NotFound, StoreFull
 from service.learning import Answer
 from service.review import NOVEL, UNCERTAIN, ReviewRing, Sighting
@@ -18,17 +17,11 @@ INFO = ExtractorInfo("tiny", "e" * 64, "cpu", "", False, "none", SIZE, 32, 32)
 PLENTY = 10**7
 
 
-class Manifest(NamedTuple):
-    """As much of one as is needed here."""
-
-    mean_embedding = None
-
-
 class Answers:
     """As much of `Answering` as is needed here."""
 
     def __init__(self):
-        self.extractor, self.manifest = INFO, Manifest()
+        self.extractor, self.pipeline = INFO, EmbeddingPipeline(SIZE)
 
 
 def scene(number):
@@ -189,6 +182,7 @@ def test_another_extractor(make_ring, jpeg, ring, answers):
         assert one.wants(SURE, scene(0), 100.0) == NOVEL
         assert len(one) == 1
     answers.extractor = INFO._replace(digest="d" * 64, embedding_size=SIZE * 2)
+    answers.pipeline = EmbeddingPipeline(SIZE * 2)
     assert ring.wants(SURE, scene(0), 100.0) is None
     assert ring.wants(SURE, np.ones(SIZE * 2, np.float32), 100.0) == NOVEL
     answers.extractor = None

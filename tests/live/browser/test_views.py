@@ -49,6 +49,7 @@ def fill_ring(folder: Path, frames) -> None:
     """Have a daemon's data folder hold frames to review, as if a camera had shown them."""
     from coral_learn.classifier import Prediction
     from coral_learn.extractor import ExtractorInfo
+    from coral_learn.heads import EmbeddingPipeline
     from service.learning import Answer
     from service.review import ReviewRing, Sighting
 
@@ -56,7 +57,7 @@ def fill_ring(folder: Path, frames) -> None:
         """What the ring has to know of what answers."""
 
         extractor = ExtractorInfo("tiny", "e" * 64, "cpu", "", False, "none", 8, 32, 32)
-        manifest = NamedTuple("Manifest", [("mean_embedding", object)])(None)
+        pipeline = EmbeddingPipeline(8)
 
     ring = ReviewRing(folder, Answers(), lambda _: None, 10**7)
     answer = Answer("red", 0.5, [Prediction("red", 0.5), Prediction("blue", 0.4)], {"version": "live"})
