@@ -18,7 +18,6 @@ from service.demo import draw_demo
 from service.doctor.practice import Practice
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
-from service.http.crowd import Crowd
 from service.http.services import Services
 from service.jobs import JobQueue
 from service.jobs.exchanging import EXCHANGE, Exchange, chosen_model
@@ -114,7 +113,6 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
         settings=settings,
         preferences=preferences,
         access=Access(settings.host, settings.allowed_hosts, tokens, Sessions(store.folder, tokens)),
-        crowd=Crowd(extraction),
         store=store,
         extraction=extraction,
         pictures=pictures,

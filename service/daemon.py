@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from types import MappingProxyType
 from typing import Callable, List, Mapping, Optional
@@ -14,6 +15,7 @@ from service import systemd
 from service.assembly import assemble, check_kept_classes, open_store, picture_limits, shows_demo
 from service.http import create_app
 from service.http.access import is_loopback, load_tokens
+from service.http.crowd import Crowd
 from service.http.server import create_server, listen, run_server, tls_listener
 from service.http.spooling import Bodies
 from service.http.tls import Certificate
@@ -23,6 +25,8 @@ from service.settings import MEGABYTE, Loaded, Settings
 from service.watchdog import Sign, Watchdog, answers, moves, watchdog_seconds
 
 log = logging.getLogger(__name__)
+
+_LOCK_SECONDS = 0.001
 
 
 class Daemon:
@@ -64,11 +68,11 @@ class Daemon:
             self._listener,
             Bodies(
                 store,
-                parts.crowd,
-                parts.metrics,
+                Crowd(parts.extraction),
                 picture_limits(settings).max_bytes,
                 int(settings.max_import_mb * MEGABYTE),
             ),
+            parts.metrics,
             settings.max_streams + settings.max_picture_streams,
             settings.trusted_proxy,
             self._certificate is not None,
@@ -104,6 +108,8 @@ class Daemon:
         announce : called as soon as a signal does what it should; the address answers already, if slowly
         """
         parts = self._parts
+        # The server's thread gives Python's lock away with each system call; by default it waits 5 ms for it each time.
+        sys.setswitchinterval(_LOCK_SECONDS)
         stops: List[Callable[[], None]] = [parts.store.close]
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)

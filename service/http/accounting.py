@@ -4,6 +4,7 @@ import logging
 import re
 import time
 import uuid
+from typing import Mapping, Optional
 
 from flask import Flask, Response, g, request
 
@@ -22,20 +23,28 @@ def register(app: Flask, metrics: Metrics) -> None:
     app.after_request(lambda response: _end(response, metrics))
 
 
+def request_id(headers: Mapping[str, str], name: str = HEADER) -> str:
+    """The id that a client or proxy gave, so that its log and ours can be put together, or a new one."""
+    given = headers.get(name, "")
+    return given if _ID.fullmatch(given) else uuid.uuid4().hex[:16]
+
+
+def write_down(level: int, method: str, path: str, status: int, seconds: float, **others: Optional[str]) -> None:
+    """One line in the log for an answer. others : further fields where the log is JSON"""
+    facts = {"method": method, "path": path[:_LONGEST_PATH], "status": status, "ms": round(seconds * 1000, 2)}
+    line = "%(method)s %(path)s: %(status)d after %(ms)g ms"
+    log.log(level, line, facts, extra={"fields": {**facts, **others}})
+
+
 def _begin() -> None:
-    """Take over the id that a client or proxy gave, so that its log and ours can be put together."""
-    given = request.headers.get(HEADER, "")
-    g.request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex[:16]
+    g.request_id = request_id(request.headers)
     g.started = time.perf_counter()
 
 
 def _end(response: Response, metrics: Metrics) -> Response:
     """An answer begins; that of a stream may go on for days."""
     response.headers[HEADER] = g.request_id
-    seconds, rule = time.perf_counter() - g.started, request.url_rule
-    metrics.count_request(None if rule is None else rule.rule, request.method, response.status_code, seconds)
-    facts = {"method": request.method, "path": request.path[:_LONGEST_PATH], "status": response.status_code}
-    facts["ms"] = round(seconds * 1000, 2)
-    level = logging.WARNING if response.status_code >= 500 else logging.DEBUG
-    log.log(level, "%(method)s %(path)s: %(status)d after %(ms)g ms", facts, extra={"fields": facts})
+    seconds, rule, status = time.perf_counter() - g.started, request.url_rule, response.status_code
+    metrics.count_request(None if rule is None else rule.rule, request.method, status, seconds)
+    write_down(logging.WARNING if status >= 500 else logging.DEBUG, request.method, request.path, status, seconds)
     return response

@@ -56,7 +56,6 @@ def create_app(services: Services) -> Flask:
     for subject in (*subjects, archive, stream, camera, review, settings, page, metrics, inference, openapi, docs):
         app.register_blueprint(subject.blueprint)
     room.register(app, services.store)
-    services.crowd.guard(app)
     app.after_request(_finish)
     return app
 

@@ -4,19 +4,23 @@ Looking at the extractor's queue alone is not enough: of many that come at the s
 room there, and those for whom there is none hear of it only when their pictures are decoded.
 """
 
-import functools
+import logging
 import threading
-from typing import Any, Callable, Optional
-
-from flask import Flask
+import time
+from contextlib import ExitStack
+from typing import Any, Optional
 
 from service.errors import ExtractorBusy
 from service.extraction import ExtractorSupervisor
 from service.extraction.supervisor import QUEUE_LENGTH
 
-SEATS = QUEUE_LENGTH + 4  # some decode while others wait; far fewer than the server has threads
+log = logging.getLogger(__name__)
+
+SEATS = QUEUE_LENGTH  # whoever has one finds a place in that queue; far fewer than the server has threads
 OF_UPLOADS = SEATS // 2  # these wait for the disk as well, which must not keep others from asking
 CLASSIFY, TEACH = "/v1/classify", "/v1/examples"
+INFERENCE, INFER = "/v2/models/", "/infer"  # how a path of the Open Inference Protocol begins and ends
+_TELL_EVERY = 60.0  # seconds between two lines in the log: a crowd may come a thousand times a second
 
 
 class Seats:
@@ -25,11 +29,6 @@ class Seats:
     def __init__(self, count: int, within: Optional["Seats"] = None):
         self._count, self._within = count, within
         self._taken, self._lock = 0, threading.Lock()
-
-    @property
-    def full(self) -> bool:
-        """Whether no seat is left."""
-        return self._taken >= self._count or (self._within is not None and self._within.full)
 
     def __enter__(self) -> None:
         """Take one. Raises `ExtractorBusy` at once when there is none."""
@@ -54,30 +53,32 @@ class Crowd:
         self._extraction = extraction
         self._every = Seats(SEATS)
         self._uploads = Seats(OF_UPLOADS, self._every)
+        self._refused, self._told = 0, float("-inf")
 
-    def check(self, method: str, path: str) -> None:
-        """Raise `ExtractorBusy` for a request that would be refused now.
+    def admit(self, method: str, path: str, stay: ExitStack) -> None:
+        """Give a request that needs the extractor a seat until its stay ends, others nothing.
 
-        A guess, because others are on their way. But made in the server's own thread it is sooner
-        told: those refused in threads of their own wait there for each other.
+        Call in the server's own thread: there a refusal costs nearly nothing, while those refused in
+        threads of their own wait for each other. Raises `ExtractorBusy`.
         """
-        places = {CLASSIFY: self._every, TEACH: self._uploads}.get(path)
-        if method == "POST" and places is not None:
-            self._extraction.must_have_room()
-            if places.full:
-                raise ExtractorBusy("too many requests with pictures are being answered already")
+        seats = self._seats(path) if method == "POST" else None
+        if seats is not None:
+            try:
+                self._extraction.must_have_room()
+                stay.enter_context(seats)
+            except ExtractorBusy as error:
+                self._tell(error)
+                raise
 
-    def guard(self, app: Flask) -> None:
-        """Let no more requests into the views that need the extractor. Call when all views are there."""
-        for endpoint in ("classify.classify", "inference.infer", "examples.add_examples"):
-            places = self._uploads if endpoint == "examples.add_examples" else self._every
-            app.view_functions[endpoint] = self._guarded(app.view_functions[endpoint], places)
+    def _seats(self, path: str) -> Optional[Seats]:
+        if path == TEACH:
+            return self._uploads
+        asks = path == CLASSIFY or (path.startswith(INFERENCE) and path.endswith(INFER))
+        return self._every if asks else None
 
-    def _guarded(self, view: Callable, places: Seats) -> Callable:
-        @functools.wraps(view)
-        def guarded(**arguments):
-            self._extraction.must_have_room()
-            with places:
-                return view(**arguments)
-
-        return guarded
+    def _tell(self, error: ExtractorBusy) -> None:
+        self._refused += 1
+        now = time.monotonic()
+        if now - self._told > _TELL_EVERY:
+            log.warning("requests with pictures are refused, %d since the last such line: %s", self._refused, error)
+            self._refused, self._told = 0, now

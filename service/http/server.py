@@ -8,7 +8,8 @@ import json
 import logging
 import resource
 import socket
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
 from typing import Any, Callable, Dict, Optional
 
 import waitress.server
@@ -19,12 +20,14 @@ from waitress.task import ErrorTask, WSGITask
 
 from coral_learn.versions import package_version, version_numbers
 from service.errors import PortUnusable
+from service.http import accounting
 from service.http.access import STANDING, UNREAD, Access, Standing
 from service.http.janitor import Janitor
 from service.http.lingering import LingeringChannel
 from service.http.problems import MEDIA_TYPE, TITLES, document
 from service.http.spooling import Bodies, Busy
 from service.http.tls import Certificate, TlsListener
+from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +56,26 @@ class ProblemTask(ErrorTask):
         detail = {413: "the body is larger than this daemon takes"}.get(error.code, str(error.body) or error.reason)
         body = json.dumps(document(error.code, code, detail)).encode()
         self.status = f"{error.code} {TITLES.get(error.code, error.reason)}"
-        self.response_headers.append(("Content-Type", MEDIA_TYPE))
+        identity = accounting.request_id(self.request.headers, "X_REQUEST_ID")
+        self.response_headers += [("Content-Type", MEDIA_TYPE), (accounting.HEADER, identity)]
         if isinstance(error, Busy):
             self.response_headers.append(("Retry-After", "1"))
         else:
             self.response_headers.append(("Connection", "close"))
             self.close_on_finish = True
-        self.content_length = len(body)
-        self.write(body)
+        self.content_length = self.content_bytes_written = len(body)
+        # In one go: of a crowd's refusals most of the time was the system calls, and the lock they give away.
+        self.channel.write_soon(self.build_response_header() + body)
+        self.wrote_header = True
+        self._account(identity)
+
+    def _account(self, identity: str) -> None:
+        request, seconds = self.request, time.monotonic() - self.channel.since
+        method, path = request.command or "", request.path or ""
+        busy = isinstance(request.error, Busy)  # the crowd tells that itself, and how often
+        self.channel.server.metrics.count_request(path if busy else None, method, request.error.code, seconds)
+        level = logging.WARNING if request.error.code >= 500 and not busy else logging.DEBUG
+        accounting.write_down(level, method, path, request.error.code, seconds, request_id=identity)
 
 
 class GuardedParser(HTTPRequestParser):
@@ -72,6 +87,7 @@ class GuardedParser(HTTPRequestParser):
     def __init__(self, adj, access: Access, bodies: Bodies, peer: str, abandon: Callable[[], None]):
         super().__init__(adj)
         self._access, self._bodies, self._peer, self._abandon = access, bodies, peer, abandon
+        self._stay = ExitStack()
 
     def received(self, data: bytes) -> int:
         before = self.headers_finished
@@ -85,8 +101,13 @@ class GuardedParser(HTTPRequestParser):
             self._abandon()
             return len(data)  # what follows is the rest of this request, not another one
         if self.completed and not self.empty:
-            self._bodies.end(self)
+            self._bodies.end(self, self._stay)
         return consumed
+
+    def close(self) -> None:
+        """What waitress calls when the request is answered, or its connection is gone. Safe to call twice."""
+        self._stay.close()
+        super().close()
 
     def _judge(self) -> None:
         headers = self.headers
@@ -189,6 +210,7 @@ def create_server(
     access: Access,
     listener: socket.socket,
     bodies: Bodies,
+    metrics: Metrics,
     streams: int,
     trusted_proxy: str = "",
     encrypted: bool = False,
@@ -221,7 +243,8 @@ def create_server(
         ident="coral-learn",
         **proxy,
     )
-    server.channel_class, server.access, server.bodies = Channel, access, bodies
+    server.channel_class, server.access, server.bodies, server.metrics = Channel, access, bodies, metrics
+    server.handle_accept = _all_of(server)
     threads = server.add_task
     server.add_task = lambda channel: channel.dispatch(threads)
     server.janitor = Janitor(server)
@@ -229,6 +252,19 @@ def create_server(
     server.accepting = not encrypted
     _allow_files(4 * connections + 512)
     return server
+
+
+def _all_of(server) -> Callable[[], None]:
+    """Take every connection that waits: by waitress one in each round of its loop, and those of a crowd are long."""
+    accept = server.handle_accept
+
+    def accept_all() -> None:
+        before = None
+        while before != len(server._map) and server.readable():
+            before = len(server._map)
+            accept()
+
+    return accept_all
 
 
 def run_server(server, ended: Callable[[], bool]) -> None:

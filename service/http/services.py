@@ -9,7 +9,6 @@ from service.capturing import Capturing
 from service.doctor.practice import Practice
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
-from service.http.crowd import Crowd
 from service.jobs import JobQueue
 from service.learning import Answering, Teaching, Versions
 from service.lessons import Lessons
@@ -32,7 +31,6 @@ class Services(NamedTuple):
     settings: Settings
     preferences: Preferences
     access: Access
-    crowd: Crowd
     store: Store
     extraction: ExtractorSupervisor
     pictures: PictureReader

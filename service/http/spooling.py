@@ -3,6 +3,7 @@
 A body stays in the memory, which spares the card; an archive may be many times the memory.
 """
 
+from contextlib import ExitStack
 from typing import Any
 
 from waitress.buffers import FileBasedBuffer
@@ -12,7 +13,6 @@ from waitress.utilities import Error, RequestEntityTooLarge
 from service.errors import ExtractorBusy, StoreError
 from service.http.access import MANAGE
 from service.http.crowd import Crowd
-from service.metrics import Metrics
 from service.store import Store
 from service.store.incoming import Incoming
 
@@ -49,9 +49,9 @@ class SpooledBody(FileBasedBuffer):
 class Bodies:
     """The rules of one daemon. largest_import : bytes of an archive; largest : of any other body."""
 
-    def __init__(self, store: Store, crowd: Crowd, metrics: Metrics, largest: int, largest_import: int):
-        self._crowd, self._metrics = crowd, metrics
-        self._store, self._largest, self.largest_import = store, largest + _SLACK, largest_import
+    def __init__(self, store: Store, crowd: Crowd, largest: int, largest_import: int):
+        self._store, self._crowd = store, crowd
+        self._largest, self.largest_import = largest + _SLACK, largest_import
 
     def begin(self, request: HTTPRequestParser, scope: Any) -> None:
         """Judge a request whose headers are here, and none of its body."""
@@ -75,12 +75,14 @@ class Bodies:
         elif request.body_bytes_received > self._largest:
             _refuse(request, RequestEntityTooLarge(f"exceeds {self._largest} bytes"))
 
-    def end(self, request: HTTPRequestParser) -> None:
-        """Judge a request that is whole: a crowd is refused here, before it takes threads."""
+    def end(self, request: HTTPRequestParser, stay: ExitStack) -> None:
+        """Judge a request that is whole: a crowd is refused here, before it takes threads.
+
+        stay : ends when it is answered
+        """
         try:
-            self._crowd.check(request.command, request.path)
+            self._crowd.admit(request.command, request.path, stay)
         except ExtractorBusy as error:
-            self._metrics.count_request(request.path, request.command, Busy.code, 0.0)
             request.error = Busy(str(error))
 
 

@@ -18,7 +18,6 @@ from service.client import Client
 from service.errors import ProblemError
 from service.http.access import Access
 from service.http.app import create_app
-from service.http.crowd import Crowd
 from service.http.services import Services
 from service.settings import Settings
 from service.store import Store
@@ -55,7 +54,7 @@ def routes(tmp_path):
     access = Access("127.0.0.1", "", {}, Sessions(tmp_path, {}))
     parts = dict.fromkeys(Services._fields)
     with contextlib.closing(Store(tmp_path / "routes", 0)) as store:
-        given = {"settings": Settings(), "access": access, "store": store, "crowd": Crowd(None)}
+        given = {"settings": Settings(), "access": access, "store": store}
         app = create_app(Services(**{**parts, **given}))
     found = set()
     for rule in app.url_map.iter_rules():

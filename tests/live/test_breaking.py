@@ -628,13 +628,15 @@ def test_a_crowd_is_refused_on_kept_connections(warm_daemon, picture):
     with Crowd(warm_daemon, picture(1), 24), suppress(ProcessLookupError):
         warm_daemon.wait_for(lambda: warm_daemon.classify(picture(2), "image/png").status == 503, 10)
         connection = warm_daemon.connect()
-        for path in ("/v1/classify", "/v1/examples?class=warm", "/v1/classify"):
-            connection.request("POST", path, picture(3), {"Content-Type": "image/png"})
+        for path in ("/v1/classify", "/v1/examples?class=warm", "/v2/models/live/infer"):
+            headers = {"Content-Type": "image/png", "X-Request-Id": "mine"}
+            connection.request("POST", path, picture(3), headers)
             held = connection.sock
             response = connection.getresponse()
             problem = json.loads(response.read().decode())
             assert (response.status, problem["code"]) == (503, "extractor_busy")
             assert int(response.headers["Retry-After"]) > 0
+            assert response.headers["X-Request-Id"] == "mine"
             assert connection.sock is held, "the connection was not kept"
         connection.close()
         os.kill(stopped, signal.SIGCONT)

@@ -14,6 +14,7 @@ from service.http import lingering
 from service.http.access import Access
 from service.http.janitor import BODY_SECONDS, HEADER_SECONDS, RESERVE, STALL_SECONDS
 from service.http.server import client_address, create_server, listen
+from service.metrics import Metrics
 from service.store.sessions import Sessions
 
 HEADER = b"POST /body HTTP/1.1\r\nHost: localhost\r\n"
@@ -64,7 +65,7 @@ def server(app, tmp_path):
     """A server that runs in a thread; ends with the test."""
     listener = listen("127.0.0.1", 0)
     access = Access("127.0.0.1", "", {}, Sessions(tmp_path, {}))
-    made = create_server(app, access, listener, AnyBody(), streams=1)
+    made = create_server(app, access, listener, AnyBody(), Metrics(), streams=1)
     thread = threading.Thread(target=made.run)
     thread.start()
     yield made
@@ -122,6 +123,22 @@ def overdue(server, seconds: float) -> list:
     """Whether each connection is overdue so many seconds from now."""
     channels = server.active_channels
     return in_server(server, lambda: [one.overdue(time.monotonic() + seconds) for one in channels.values()])
+
+
+@pytest.mark.parametrize("count", [1, 5, 130])
+def test_all_who_wait_are_let_in_at_once(app, tmp_path, count):
+    """One round of the server's loop takes every connection that is waiting, up to the limit."""
+    listener = listen("127.0.0.1", 0)
+    access = Access("127.0.0.1", "", {}, Sessions(tmp_path, {}))
+    made = create_server(app, access, listener, AnyBody(), Metrics(), streams=1)
+    with contextlib.ExitStack() as held:
+        for _ in range(count):
+            held.enter_context(contextlib.closing(socket.create_connection(listener.getsockname(), timeout=10)))
+        made.asyncore.loop(timeout=1, use_poll=True, map=made._map, count=1)
+        assert count <= made.adj.connection_limit or len(made._map) == made.adj.connection_limit
+        assert count > made.adj.connection_limit or len(made.active_channels) == count
+    wasyncore.close_all(made._map)
+    made.task_dispatcher.shutdown()
 
 
 def test_headers_have_ten_seconds(server, client):

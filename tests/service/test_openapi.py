@@ -9,7 +9,6 @@ from flask import jsonify
 
 from service.http.access import Access
 from service.http.app import create_app
-from service.http.crowd import Crowd
 from service.http.openapi import codes_of, document, routes
 from service.http.outline import outline
 from service.http.problems import TITLES
@@ -31,7 +30,7 @@ def make_app(tmp_path):
     def make(tokens=()):
         access = Access("127.0.0.1", "", dict(tokens), None)
         parts = dict.fromkeys(Services._fields)
-        given = {"settings": Settings(), "access": access, "store": store, "metrics": Metrics(), "crowd": Crowd(None)}
+        given = {"settings": Settings(), "access": access, "store": store, "metrics": Metrics()}
         return create_app(Services(**{**parts, **given}))
 
     yield make
