@@ -44,7 +44,7 @@ CLASSES = 20
 ROUNDS = 300
 CLIENTS = 8
 LOAD_SECONDS = 8.0
-READERS = 32
+READERS, PICTURE_READERS = 32, 4  # as many as are let in by default
 CROWD = 64
 CROWD_SECONDS = 10.0
 
@@ -208,13 +208,14 @@ def stream(folder: Path) -> None:
             connections = watch(daemon, kind == "readers")
             rates[kind].append(frames_a_second(daemon))
             for connection in connections:
+                connection.shutdown(socket.SHUT_RDWR)
                 connection.close()
             time.sleep(4.0)
     daemon.stop()
     alone, read, stalled = (statistics.median(rates[kind]) for kind in ("nobody", "readers", "stalled"))
     print(
-        f"stream: {alone:.0f} frames a second with nobody watching; with {READERS} readers {read / alone:.2f} of it, "
-        f"with {READERS} that read nothing {stalled / alone:.2f}"
+        f"stream: {alone:.0f} frames a second with nobody watching; with {READERS} readers of events and "
+        f"{PICTURE_READERS} of pictures {read / alone:.2f} of it, with as many that read nothing {stalled / alone:.2f}"
     )
 
 
@@ -225,23 +226,24 @@ def frames_a_second(daemon: RunningDaemon, seconds: float = 3.0) -> float:
 
 
 def watch(daemon: RunningDaemon, read: bool) -> list:
-    """Connections to the stream."""
-    connections = []
-    for _ in range(READERS):
-        connection = daemon.connect()
-        connection.request("GET", "/v1/stream")
-        response = connection.getresponse()
+    """Connections to the streams of events and of pictures."""
+    address, connections = urlsplit(daemon.url), []
+    for path in ("/v1/stream",) * READERS + ("/v1/camera/stream.mjpg",) * PICTURE_READERS:
+        connection = socket.create_connection((address.hostname, address.port))
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+        status = connection.recv(12)
+        assert status == b"HTTP/1.1 200", status
         connections.append(connection)
         if read:
-            threading.Thread(target=drain, args=(response,), daemon=True).start()
+            threading.Thread(target=drain, args=(connection,), daemon=True).start()
     return connections
 
 
-def drain(response: http.client.HTTPResponse) -> None:
+def drain(connection: socket.socket) -> None:
     try:
-        while response.read1(65536):
+        while connection.recv(65536):
             pass
-    except (OSError, ValueError, AttributeError):
+    except OSError:
         pass
 
 
