@@ -26,6 +26,7 @@ from service.stderr import StderrReader, never_wait
 _START = "import sys; sys.path[:] = [entry for entry in sys.path if entry] + [sys.argv.pop(1)]; "
 _START += "from service.children import run_child; run_child()"
 _SEND_TIMEOUT = 10  # seconds
+_SEND_BUFFER = 1024 * 1024
 _PACKAGES = str(Path(__file__).resolve().parent.parent)
 
 
@@ -36,6 +37,8 @@ class Child:
     arguments : anything that can be pickled
     nice : added to the process's priority number; more is politer
     memory : bytes it may use, 0 for any number
+
+    buffer : bytes that a message to it may have which is sent at once, although it doesn't read yet
     """
 
     def __init__(self, target: str, arguments: Dict[str, Any], nice: int = 0, memory: int = 0):
@@ -64,6 +67,9 @@ class Child:
         self._lifeline: Optional[int] = lifeline
         # A child that reads nothing, because it is stopped or stuck, must not stop who writes to it.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_TIMEOUT, 0))
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # or as much as the system allows
+        # Half of it is for what the kernel adds (socket(7)).
+        self.buffer = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
         self.channel = Connection(ours.detach())
         try:
             self.channel.send(arguments)

@@ -10,7 +10,6 @@ a device chosen automatically is not silently another one the next time.
 
 import contextlib
 import logging
-import queue
 import threading
 import time
 from concurrent.futures import Future
@@ -24,16 +23,15 @@ from coral_learn.extractor import ExtractorInfo
 from coral_learn.runtime.choose import seen_edge_tpus, sysfs_of
 from coral_learn.runtime.edgetpu import rescan_advice
 from service.children import Child
-from service.errors import ChildError, ExtractorBusy, ExtractorFailed, ExtractorUnavailable, NoStandIn
+from service.errors import ChildError, ExtractorUnavailable, NoStandIn
 from service.extraction.loading import Failed, Loaded, Loading, end_of
+from service.extraction.requests import Requests
 from service.extraction.stand_in import FALL_BACK_AFTER, StandIn, moment, twins_of
 
 log = logging.getLogger(__name__)
 
 STARTING, READY, LOST = "starting", "ready", "lost"
 PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before each new start, the last for all further
-QUEUE_LENGTH = 16  # fewer than the server has threads: who waits here must leave some for others
-TRIES = 2  # a picture on which two processes ended is refused
 WAIT, CPU = "wait", "cpu"  # what happens when the Edge TPU is lost
 _ASKED_FOR = "the device edgetpu was asked for"
 _LOOK_EVERY = 1.0  # seconds between two looks at the temperature
@@ -58,11 +56,6 @@ class Health(NamedTuple):
     reason: str
     starts: int
     exchanges: int = 0
-
-
-class _Request(NamedTuple):
-    pixels: np.ndarray
-    answer: Future
 
 
 class _Wanted(NamedTuple):
@@ -99,7 +92,7 @@ class ExtractorSupervisor:
         self._wanted = _Wanted(0, {"model": model, "device": device, "threads": threads})
         self._timeout, self._on_device_loss, self._dead_link = timeout, on_device_loss, dead_link
         self.on_ready: Optional[Callable[[ExtractorInfo, Path], None]] = None
-        self._requests: queue.Queue[Optional[_Request]] = queue.Queue(QUEUE_LENGTH)  # None wakes the thread
+        self._requests = Requests()
         self._stopping, self._hurry = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="extractor", daemon=True)
         self._child: Optional[Child] = None
@@ -128,8 +121,7 @@ class ExtractorSupervisor:
         child = self._child
         if child is not None:
             child.kill()
-        with contextlib.suppress(queue.Full):  # who is busy looks soon
-            self._requests.put_nowait(None)
+        self._requests.wake()
 
     def stop(self) -> None:
         """End the process and the thread, whatever they do."""
@@ -177,12 +169,11 @@ class ExtractorSupervisor:
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
-        return self._requests.qsize()
+        return self._requests.waiting
 
     def must_have_room(self) -> None:
         """Raise `ExtractorBusy` when one request more would not be taken: better before its picture is decoded."""
-        if self.waiting >= QUEUE_LENGTH:
-            raise ExtractorBusy(f"{QUEUE_LENGTH} pictures are waiting for the extractor already")
+        self._requests.must_have_room()
 
     @property
     def pid(self) -> Optional[int]:
@@ -203,12 +194,7 @@ class ExtractorSupervisor:
         """Ask without waiting, for `result`. Raises `ExtractorBusy`, `ExtractorUnavailable` as `embed` does at once."""
         if self.health.state == LOST:
             raise self._unavailable()
-        answer: Future[Embedded] = Future()
-        try:
-            self._requests.put_nowait(_Request(pixels, answer))
-        except queue.Full:
-            raise ExtractorBusy(f"{QUEUE_LENGTH} pictures are waiting for the extractor already") from None
-        return answer
+        return self._requests.submit(pixels)
 
     def result(self, answer: "Future[Embedded]", patience: Optional[float] = None) -> Embedded:
         """Wait for what was submitted, as `embed` does."""
@@ -234,10 +220,10 @@ class ExtractorSupervisor:
         self._let_go()
         self._end_stand_in()
         self.health = Health(LOST, "the daemon is stopping", self.health.starts, self._wanted.number)
-        self._refuse_waiting()
+        self._requests.refuse_all(self._unavailable)
 
     def _step(self) -> None:
-        """One pass: have a process, take the next request, answer it."""
+        """One pass: have a process, give it the next request, and the one after, answer one."""
         self.beat = time.monotonic()
         if self._taken is not self._wanted:
             self._let_go()  # exchanged, perhaps while another process took over
@@ -247,47 +233,29 @@ class ExtractorSupervisor:
             self._start_child()
             return
         try:
-            request = self._requests.get(timeout=0.25)
-        except queue.Empty:
-            if child.exit_code is not None:
+            if not self._requests.given:
+                self._requests.give(child.channel.send, 0.25)
+            if self._requests.given == 1 and 3 * self.info.input_width * self.info.input_height <= child.buffer:
+                self._requests.give(child.channel.send)  # ahead, for when it has answered
+            if self._requests.given:
+                self._receive(child)
+            elif child.exit_code is not None:
                 self._lose("its process " + child.describe_end())
-            return
-        if request is not None and request.answer.set_running_or_notify_cancel():
-            self._answer(request)
-
-    def _answer(self, request: _Request) -> None:
-        lost = 0
-        for _ in range(TRIES):
-            if self._child is None and not self._start_child():
-                break
-            answer = self._ask(request.pixels)
-            if isinstance(answer, Embedded):
-                request.answer.set_result(answer)
-                return
-            if answer is not None:
-                request.answer.set_exception(ExtractorFailed(f"the extractor failed: {answer}"))
-                return
-            lost += 1
-        failed = ExtractorFailed("the extractor was lost on this picture, more than once")
-        request.answer.set_exception(failed if lost == TRIES else self._unavailable())
-
-    def _ask(self, pixels: np.ndarray) -> Union[Embedded, str, None]:
-        """One exchange with the process: an embedding, its complaint, or None when it was lost."""
-        child = self._child
-        try:
-            child.channel.send(pixels)
-            silent = self._why_silent(child)
-            if silent is not None:
-                self._lose(silent, stuck=True)
-                return None
-            embedding, milliseconds, complaint = child.channel.recv()
         except (EOFError, OSError):
             self._lose("its process " + end_of(child))
-            return None
+
+    def _receive(self, child: Child) -> None:
+        """Wait for an answer and hand it on. Raises `EOFError`, `OSError` when the process has ended."""
+        silent = self._why_silent(child)
+        if silent is not None:
+            self._lose(silent, stuck=True)
+            return
+        embedding, milliseconds, complaint = child.channel.recv()
         if complaint is not None:
-            return complaint
+            self._requests.refuse(complaint)
+            return
         self._failures = 0
-        return Embedded(embedding, self.info.device, milliseconds, self.info.digest)
+        self._requests.answer(Embedded(embedding, self.info.device, milliseconds, self.info.digest))
 
     def _why_silent(self, child: Child) -> Optional[str]:
         """Wait for an answer. None when there is something to receive, else why there won't be."""
@@ -455,20 +423,13 @@ class ExtractorSupervisor:
         self._failures += 1
         if not self._stopping.is_set():
             log.warning("the extractor was lost: %s", reason)
+        self._requests.lose()
         self._let_go()
         if self.health.state == LOST:
-            self._refuse_waiting()
+            self._requests.refuse_all(self._unavailable)
 
     def _let_go(self) -> None:
+        self._requests.take_back()
         child, self._child = self._child, None
         if child is not None and not child.release():
             log.error("the extractor's process %d can't be killed, a driver holds it; it is given up", child.pid)
-
-    def _refuse_waiting(self) -> None:
-        while True:
-            try:
-                request = self._requests.get_nowait()
-            except queue.Empty:
-                return
-            if request is not None and request.answer.set_running_or_notify_cancel():
-                request.answer.set_exception(self._unavailable())

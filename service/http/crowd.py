@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from service.errors import ExtractorBusy
 from service.extraction import ExtractorSupervisor
-from service.extraction.supervisor import QUEUE_LENGTH
+from service.extraction.requests import QUEUE_LENGTH
 
 log = logging.getLogger(__name__)
 

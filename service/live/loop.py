@@ -137,17 +137,18 @@ class LiveLoop:
             return
         now = time.monotonic()
         view = self.viewfinder.wants(now)
-        with_jpeg = view.plain or self._to_review is not None
-        frame = self._camera.next(info.input_width, info.input_height, with_jpeg)
+        with_jpeg, slow = view.plain or self._to_review is not None, self._slow
+        caption = self._caption() if view.annotated and not slow else None
+        frame = self._camera.next(info.input_width, info.input_height, with_jpeg, caption)
         self.captured = frame.captured
         self._tell(CAMERA, self._camera_facts())
         self.viewfinder.put(frame, now)
         asked = _Asked(frame, self._extraction.submit(frame.pixels), time.perf_counter(), threading.Event())
         self._asked.put(asked)
-        if view.annotated or self._slow:
+        if slow:
             asked.answered.wait()
-        if view.annotated:  # after the answer, so that the caption is that of this very frame
-            self.viewfinder.put(frame._replace(jpeg=None, annotated=self._camera.annotated(self._caption())), now)
+            if view.annotated:  # now, so that the caption is that of this very frame
+                self.viewfinder.put(frame._replace(jpeg=None, annotated=self._camera.annotated(self._caption())), now)
 
     def _caption(self) -> str:
         """What is drawn into annotated pictures."""

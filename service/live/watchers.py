@@ -44,7 +44,7 @@ class Watchers:
         self._changed = threading.Condition()
         self._newest: Dict[str, Event] = {}
         self._number = 0
-        self._closed = False
+        self._closed = threading.Event()
 
     def publish(self, kind: str, data: Dict[str, Any]) -> None:
         """Tell everybody."""
@@ -57,16 +57,20 @@ class Watchers:
     def wait(self, after: int, timeout: float) -> List[Event]:
         """The newest event of each kind that came after this number, oldest first; none after `timeout` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._number > after, timeout)
+            self._changed.wait_for(lambda: self.closed or self._number > after, timeout)
             return sorted(event for event in self._newest.values() if event.number > after)
 
     @property
     def closed(self) -> bool:
         """Whether watching is over."""
-        return self._closed
+        return self._closed.is_set()
+
+    def rest(self, seconds: float) -> None:
+        """Wait, but no longer than watching goes on."""
+        self._closed.wait(seconds)
 
     def close(self) -> None:
         """Let everybody go."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             self._changed.notify_all()

@@ -1,6 +1,6 @@
 """What the camera's stages cost, and how near the live loop comes to the bare extractor, side by side in one run.
 
-    .venv/bin/python tests/benchmarks/camera.py [stages] [loop] [--seconds N] [--threads N]
+    .venv/bin/python tests/benchmarks/camera.py [stages] [loop] [--seconds N] [--threads N] [--model FILE]
 
 Stages: each as a ratio to the naive way, which decodes the whole picture and resizes it. Loop: frames a second of a
 running daemon and of the extractor alone, in turns, with a camera that is faster than both. Ratios count; the
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help="stages, loop")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement of the loop")
     parser.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1), help="of the extractor")
+    parser.add_argument("--model", help="another extractor than the bundled one")
     parser.add_argument("--camera", help="a source to measure the loop with as well")
     wanted = parser.parse_args()
     for part in wanted.parts or ("stages", "loop"):
@@ -50,7 +51,7 @@ def main() -> None:
 
 def stages(wanted) -> None:
     """Medians of each stage, the careful and the naive way in turns."""
-    extractor = Extractor(threads=wanted.threads)
+    extractor = Extractor(wanted.model, threads=wanted.threads)
     width, height = extractor.info.input_width, extractor.info.input_height
     head, maker = (
         ImprintingHead.suited(extractor.info.embedding_size, extractor.manifest.mean_embedding),
@@ -91,7 +92,7 @@ def stages(wanted) -> None:
 
 def loop(wanted) -> None:
     """Frames a second that a daemon classifies, beside those of the extractor alone in this process."""
-    extractor = Extractor(threads=wanted.threads)
+    extractor = Extractor(wanted.model, threads=wanted.threads)
     for name, size in SIZES.items():
         pictures = [picture(number, *size) for number in range(PICTURES)]
         with tempfile.TemporaryDirectory() as place:
@@ -110,7 +111,7 @@ def loop(wanted) -> None:
 
 def compare(wanted, extractor: Extractor, name: str, camera: str, data_dir: Path) -> None:
     """The daemon at work and stopped, in turns with the extractor alone."""
-    flags = ["--camera", camera, "--threads", str(wanted.threads)]
+    flags = ["--camera", camera, "--threads", str(wanted.threads)] + (["--model", wanted.model] if wanted.model else [])
     if Path(camera).is_dir():  # faster than the extractor, but not by so much that reading files is what is measured
         flags += ["--camera-fps", str(min(240, round(1.5 * embeddings_a_second(extractor, 1.0))))]
     daemon = RunningDaemon(data_dir, *flags)

@@ -195,12 +195,19 @@ def start(folder: Path) -> None:
 
 
 def stream(folder: Path) -> None:
-    """Frames classified a second with nobody watching, with many readers, and with readers that read nothing."""
+    """Frames classified a second with nobody watching, with many readers, and with readers that read nothing.
+
+    With a usual camera, and with one that is faster than the extractor, so that whatever else is done costs frames.
+    """
     frames = folder / "frames"
     frames.mkdir()
     for number in range(20):
         (frames / f"{number}.jpg").write_bytes(picture(number))
-    daemon = taught_daemon(folder, "--camera", str(frames), "--camera-fps", "240")
+    for fps in ("30", "240"):
+        stream_of(taught_daemon(folder / fps, "--camera", str(frames), "--camera-fps", fps))
+
+
+def stream_of(daemon: RunningDaemon) -> None:
     rates = {"nobody": [], "readers": [], "stalled": []}
     for _ in range(3):
         rates["nobody"].append(frames_a_second(daemon))
