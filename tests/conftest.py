@@ -32,7 +32,7 @@ MEMORY, ENOUGH = Path("/dev/shm"), 2 << 30  # bytes
 
 
 def pytest_configure():
-    """Let bytecode be kept, and put temporary files into memory where there is enough.
+    """Let bytecode be kept, let nobody compute in threads, and put temporary files into memory where there is enough.
 
     A test waits for the disk five times as long as it works. What a disk does when power is cut or it is full is
     tried on disks of its own, see tests/live/test_breaking.py.
@@ -40,6 +40,8 @@ def pytest_configure():
     # Hundreds of processes are started, and without bytecode each of them would compile all it imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    # With as many tests at a time as processors, such threads only wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if "PYTEST_DEBUG_TEMPROOT" in os.environ or not os.access(str(MEMORY), os.W_OK):
         return
     if shutil.disk_usage(str(MEMORY)).free >= ENOUGH:
