@@ -24,6 +24,7 @@ from coral_learn.runtime.choose import seen_edge_tpus, sysfs_of
 from coral_learn.runtime.edgetpu import rescan_advice
 from service.children import Child
 from service.errors import ChildError, ExtractorUnavailable, NoStandIn
+from service.extraction.comeback import Comeback
 from service.extraction.loading import Failed, Loaded, Loading, end_of
 from service.extraction.requests import Requests
 from service.extraction.stand_in import FALL_BACK_AFTER, StandIn, moment, twins_of
@@ -101,6 +102,7 @@ class ExtractorSupervisor:
         self._taken = self._wanted  # what the orders were made from
         self._chosen_because: Optional[str] = None  # why it was the Edge TPU, where that was left to us
         self._stand_in: Optional[StandIn] = None
+        self._comeback: Optional[Comeback] = None
         self._looked = float("-inf")
         self._lost_at: Optional[float] = None
         self.beat = time.monotonic()
@@ -334,7 +336,10 @@ class ExtractorSupervisor:
             info = info._replace(degraded=True, reason=self._stand_in.reason)
         elif self._chosen_because is not None:
             info = info._replace(reason=info.reason.replace(_ASKED_FOR, self._chosen_because))
+        elif info.device == "cpu" and self._orders["device"] == "auto":
+            self._await_edge_tpu(info, loaded.model_path)
         elif info.device == "edgetpu" and self._orders["device"] == "auto":
+            self._end_stand_in()
             # From now on this device is meant: "auto" would take the CPU when it is gone, and not say so.
             self._orders = dict(self._orders, model=str(loaded.model_path), device="edgetpu")
             self._chosen_because = info.reason
@@ -351,17 +356,37 @@ class ExtractorSupervisor:
 
     # -- the Edge TPU lost and back -------------------------------------------------------------
 
+    def _await_edge_tpu(self, info: ExtractorInfo, plain: Path) -> None:
+        """Go over to an Edge TPU that comes after an automatic choice, where it is the same extractor there."""
+        self._end_stand_in()
+        with contextlib.suppress(NoStandIn):
+            wanted = dict(self._orders, model=str(twins_of(str(plain)).compiled), device="edgetpu")
+            trouble = info.reason if info.degraded else None
+            self._comeback = Comeback(wanted, lambda: None, unseen=False, trouble=trouble)
+
     def _look_for_device(self) -> None:
-        """One pass: is the Edge TPU dead that answers, or back that was lost? Never waits."""
-        if self._stand_in is not None:
-            back = self._stand_in.back() if self._taken is self._wanted else None
-            if back is not None:
-                self._return_to(*back)
+        """One pass: is the Edge TPU dead that answers, or there that didn't? Never waits."""
+        if self._comeback is not None:
+            before = self._comeback.trouble
+            come = self._comeback.look() if self._taken is self._wanted else None
+            if come is not None:
+                self._go_over_to(*come)
+            elif self._stand_in is None and self._comeback.trouble != before and self.info is not None:
+                self._tell_trouble(self._comeback.trouble)
         elif self._child is not None and time.monotonic() >= self._looked + _LOOK_EVERY:
             self._looked = time.monotonic()
             dead = self._link_that_is_dead()
             if dead is not None:
                 self._lose(dead, stuck=True)
+
+    def _tell_trouble(self, trouble: Optional[str]) -> None:
+        """Say what is with the Edge TPU, after an automatic choice of the CPU."""
+        reason = "no Edge TPU is connected"
+        if trouble is not None:
+            reason = f"an Edge TPU is connected, but can't be used: {trouble}"
+            log.warning("%s", reason)
+        self.info = self.info._replace(degraded=trouble is not None, reason=reason)
+        self.health = self.health._replace(reason=reason)
 
     def _link_that_is_dead(self) -> Optional[str]:
         """What is wrong with the PCIe Edge TPU in use; None where nothing is, or where another may be meant."""
@@ -389,25 +414,29 @@ class ExtractorSupervisor:
                 log.warning("the CPU can't stand in for the Edge TPU: %s", error)
             self.health = self.health._replace(reason=f"{self.health.reason}. The CPU can't stand in: {error}")
             return
-        self._stand_in = StandIn(self._orders, plain, why, self._link_that_is_dead)
+        self._end_stand_in()
+        self._stand_in = StandIn(dict(self._orders, model=str(plain), device="cpu"), time.time(), why)
+        self._comeback = Comeback(self._orders, self._link_that_is_dead, unseen=True)
         self._failures = 0  # the CPU need not wait for the Edge TPU's pauses
 
-    def _return_to(self, child: Child, loaded: Loaded) -> None:
-        """Have the Edge TPU answer again instead of the CPU."""
-        since = self._stand_in.since
+    def _go_over_to(self, child: Child, loaded: Loaded) -> None:
+        """Have the Edge TPU answer instead of the CPU."""
         self._let_go()
-        self._stand_in, self._child = None, child
+        stand_in, self._stand_in, self._comeback, self._child = self._stand_in, None, None, child
         self.health = self.health._replace(starts=self.health.starts + 1)
-        reason = (
-            f"{loaded.info.reason}; it was lost, and the CPU stood in from {moment(since)} to {moment(time.time())}"
-        )
-        log.warning("the Edge TPU is back and answers again, after the CPU stood in for %.0f s", time.time() - since)
+        if stand_in is None:
+            reason = "an Edge TPU was connected after the start"
+            log.info("%s, and answers now", reason)
+        else:
+            spell = f"from {moment(stand_in.since)} to {moment(time.time())}"
+            reason = f"{loaded.info.reason}; it was lost, and the CPU stood in {spell}"
+            log.warning("the Edge TPU is back and answers again, the CPU stood in %s", spell)
         self._take(loaded._replace(info=loaded.info._replace(reason=reason)))
 
     def _end_stand_in(self) -> None:
-        stand_in, self._stand_in = self._stand_in, None
-        if stand_in is not None:
-            stand_in.close()
+        comeback, self._stand_in, self._comeback = self._comeback, None, None
+        if comeback is not None:
+            comeback.close()
 
     def _lose(self, reason: str, stuck: bool = False) -> None:
         """Let the process go and say why. After the first time in a row, who waits is refused at once.

@@ -1,17 +1,14 @@
-"""When the CPU may stand in for the Edge TPU, and how often that is tried meanwhile."""
+"""When the CPU may stand in for the Edge TPU, and how a process is loaded."""
 
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from coral_learn.runtime.fake_bus import FakeBus
 from service.errors import NoStandIn
-from service.extraction import stand_in
-from service.extraction.loading import Failed, Loaded, Loading
-from service.extraction.stand_in import StandIn, twins_of
+from service.extraction.loading import Failed, Loading
+from service.extraction.stand_in import twins_of
 
 
 @pytest.fixture
@@ -26,39 +23,6 @@ def bus(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return FakeBus()
-
-
-@pytest.fixture
-def make(folder, bus):
-    """make(device, dead_link=...): a stand-in that looks at the device as often as it is asked."""
-    made = []
-
-    def start(device, dead_link=lambda: None):
-        wanted = {"model": str(folder / "tiny_edgetpu.tflite"), "device": device, "threads": 1}
-        assert bus.sysfs.parent == Path(tempfile.gettempdir())
-        made.append(StandIn(wanted, folder / "tiny.tflite", "it was lost", dead_link))
-        return made[-1]
-
-    yield start
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
-def hasty(monkeypatch):
-    """No pause between looks; an hour between tries of a device that was there all along."""
-    monkeypatch.setattr(stand_in, "_LOOK_EVERY", 0.0)
-    monkeypatch.setattr(stand_in, "_PACE", (3600.0,))
-
-
-def until_done(one, seconds=30.0):
-    """What a try came to: a process and what it loaded, or None."""
-    ends = time.monotonic() + seconds
-    back = one.back()
-    while back is None and one._trial is not None and time.monotonic() < ends:
-        time.sleep(0.02)
-        back = one.back()
-    return back
 
 
 @pytest.mark.parametrize("name", ["tiny.tflite", "tiny_edgetpu.tflite"])
@@ -83,60 +47,6 @@ def test_who_can_not_stand_in(folder, model, harm, reason):
     harm(folder)
     with pytest.raises(NoStandIn, match=reason):
         twins_of(str(folder / model) if model else "")
-
-
-@pytest.mark.usefixtures("hasty")
-def test_tries_once_it_is_plugged_in(make, bus):
-    """Unplugged, it isn't tried; plugged in, it is at once, and comes back with a process that is ready."""
-    bus.unplug()
-    one = make("fake")
-    assert until_done(one) is None
-    assert one._tries == 0
-    bus.marker.unlink()
-    child, loaded = until_done(one)
-    assert isinstance(loaded, Loaded)
-    assert (loaded.info.device, loaded.model_path.name) == ("edgetpu", "tiny_edgetpu.tflite")
-    child.release()
-
-
-@pytest.mark.usefixtures("hasty")
-def test_a_try_that_fails(make, bus):
-    """It leaves no process behind, and the next waits its time, unless the device is plugged in anew."""
-    bus.unplug()
-    one = make("fake:fail=1")
-    bus.marker.unlink()
-    assert until_done(one) is None
-    assert one._tries == 1
-    assert until_done(one) is None
-    assert one._tries == 1
-    bus.unplug()
-    one.back()
-    bus.marker.unlink()
-    one.back()
-    assert one._trial is not None
-
-
-@pytest.mark.usefixtures("hasty", "bus")
-def test_dead_link_is_not_tried(make):
-    """While the temperature can't be true, nothing is tried; as soon as it can, it is."""
-    dead = ["dead"]
-    one = make("fake", lambda: dead[0])
-    assert until_done(one) is None
-    assert one._tries == 0
-    dead[0] = None
-    child, _ = until_done(one)
-    child.release()
-
-
-def test_slow_pace(make, bus, monkeypatch):
-    """A device that is there all along, and was lost, is tried now and then, ever more seldom."""
-    monkeypatch.setattr(stand_in, "_LOOK_EVERY", 0.0)
-    monkeypatch.setattr(stand_in, "_PACE", (0.0, 3600.0))
-    bus.show(45)
-    one = make("fake:fail=1")
-    assert until_done(one) is None
-    assert until_done(one) is None
-    assert one._tries == 1
 
 
 def test_loading_says_how_it_failed(folder, bus):
