@@ -8,7 +8,8 @@ from typing import Any, Callable, Optional
 from waitress.channel import HTTPChannel
 
 HEADER_SECONDS = 10.0  # for the headers of a request, from the opening of the connection or their first byte
-BODY_SECONDS = 30.0  # for a body, and one more a kilobyte received
+BODY_SECONDS = 30.0  # for a body, and the time it takes at the slowest
+SLOWEST = 16 * 1024.0  # bytes of a body a second
 STALL_SECONDS = 15.0  # for a client that doesn't take what it asked for
 RESERVE = 16  # connections below the limit at which the idlest make room
 
@@ -60,7 +61,7 @@ class TimedChannel(HTTPChannel):
         if self.between:  # waitress' own channel_timeout sees to it
             return False
         if self.in_body:
-            return now - self.since > BODY_SECONDS + self.request.body_bytes_received / 1024.0
+            return now - self.since > BODY_SECONDS + self.request.body_bytes_received / SLOWEST
         return now - self.since > HEADER_SECONDS
 
 

@@ -27,6 +27,7 @@ ANY: Codes = {
     403: ("origin_not_allowed",),
     421: ("host_not_allowed",),
     431: ("header_too_large",),
+    501: ("not_implemented",),
     500: ("internal", "store_failed"),
 }
 GUARDED: Codes = {401: ("token_needed",), 429: ("too_many_failures",)}
@@ -35,7 +36,7 @@ REPEATABLE: Codes = {
     409: ("idempotency_under_way",),
     422: ("idempotency_key_invalid", "idempotency_key_reused"),
 }
-WITH_BODY: Codes = {413: ("body_too_large",)}
+WITH_BODY: Codes = {413: ("body_too_large",), 503: ("too_many_bodies",)}
 WITH_JSON: Codes = {422: ("body_invalid", "invalid")}
 WITH_PATH: Codes = {404: ("not_found",)}
 WITH_QUERY: Codes = {422: ("invalid",)}
@@ -48,7 +49,7 @@ IDEMPOTENCY_KEY = Parameter(
     place="header",
 )
 _BYTES = {"type": "string", "format": "binary"}
-_BY_SERVER = (400, 413, 431)  # refused before the path was looked at
+_BY_SERVER = (400, 413, 431, 501)  # refused before the path was looked at
 _SHOWN_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 

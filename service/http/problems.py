@@ -2,7 +2,7 @@
 
 import json
 import logging
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
@@ -43,6 +43,7 @@ TITLES = {
     429: "Too many requests",
     431: "Header too large",
     500: "Internal error",
+    501: "Not implemented",
     503: "Not available now",
     507: "No space left",
 }
@@ -68,12 +69,8 @@ _STATUSES = (
 
 def problem(status: int, code: str, detail: str, errors: Optional[List[Dict[str, Any]]] = None, **headers) -> Response:
     """A problem document as a response."""
-    body, kind = document(status, code, detail, g.get("request_id")), MEDIA_TYPE
-    if errors:
-        body["errors"] = errors
-    if speaks_protocol(request.path):
-        body, kind = {"error": detail, "code": code}, "application/json"
-    response = Response(json.dumps(body), status, mimetype=kind)
+    body, kind = compose(request.path, status, code, detail, g.get("request_id"), errors)
+    response = Response(body, status, mimetype=kind)
     for name, value in headers.items():
         response.headers[name.replace("_", "-")] = value
     return response
@@ -82,6 +79,21 @@ def problem(status: int, code: str, detail: str, errors: Optional[List[Dict[str,
 def speaks_protocol(path: str) -> bool:
     """Whether a path is one of the Open Inference Protocol, where an error is {"error": "..."}; `code` is ours."""
     return path == "/v2" or path.startswith("/v2/")
+
+
+def compose(
+    path: str,
+    status: int,
+    code: str,
+    detail: str,
+    request_id: Optional[str] = None,
+    errors: Optional[List[Dict[str, Any]]] = None,
+) -> Tuple[str, str]:
+    """A problem of a request to this path: its text and media type."""
+    if speaks_protocol(path):
+        return json.dumps({"error": detail, "code": code}), "application/json"
+    body = document(status, code, detail, request_id)
+    return json.dumps(dict(body, errors=errors) if errors else body), MEDIA_TYPE
 
 
 def document(status: int, code: str, detail: str, request_id: Optional[str] = None) -> Dict[str, Any]:

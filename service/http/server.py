@@ -4,11 +4,9 @@ One thread an open stream, the rest for requests; bodies are read before a threa
 that reads nothing for ten seconds is dropped by the kernel, one that is too slow by the janitor.
 """
 
-import json
 import logging
 import resource
 import socket
-import time
 from contextlib import ExitStack, suppress
 from typing import Any, Callable, Dict, Optional
 
@@ -16,16 +14,15 @@ import waitress.server
 from flask import Flask
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import WSGITask
 
 from coral_learn.versions import package_version, version_numbers
 from service.errors import PortUnusable
-from service.http import accounting
 from service.http.access import STANDING, UNREAD, Access, Standing
 from service.http.janitor import Janitor
 from service.http.lingering import LingeringChannel
-from service.http.problems import MEDIA_TYPE, TITLES, document
-from service.http.spooling import Bodies, Busy
+from service.http.refusals import Busy, RefusalTask
+from service.http.spooling import Bodies
 from service.http.tls import Certificate, TlsListener
 from service.metrics import Metrics
 
@@ -37,45 +34,7 @@ _MEGABYTE = 1024 * 1024
 _USER_TIMEOUT_MS = 10000
 # Before 3.0.1 looking ahead can be used to smuggle requests (GHSA-9298-4cf8-g4wj).
 _LOOKAHEAD_SAFE = (3, 0, 1)
-_CODES = {
-    400: "bad_request",
-    413: "body_too_large",
-    431: "header_too_large",
-    503: "extractor_busy",
-    507: "store_full",
-}
 _PROXY_HEADERS = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
-
-
-class ProblemTask(ErrorTask):
-    """What waitress itself refuses leaves as a problem document, too."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        code = _CODES.get(error.code, "http_error")
-        detail = {413: "the body is larger than this daemon takes"}.get(error.code, str(error.body) or error.reason)
-        body = json.dumps(document(error.code, code, detail)).encode()
-        self.status = f"{error.code} {TITLES.get(error.code, error.reason)}"
-        identity = accounting.request_id(self.request.headers, "X_REQUEST_ID")
-        self.response_headers += [("Content-Type", MEDIA_TYPE), (accounting.HEADER, identity)]
-        if isinstance(error, Busy):
-            self.response_headers.append(("Retry-After", "1"))
-        else:
-            self.response_headers.append(("Connection", "close"))
-            self.close_on_finish = True
-        self.content_length = self.content_bytes_written = len(body)
-        # In one go: of a crowd's refusals most of the time was the system calls, and the lock they give away.
-        self.channel.write_soon(self.build_response_header() + body)
-        self.wrote_header = True
-        self._account(identity)
-
-    def _account(self, identity: str) -> None:
-        request, seconds = self.request, time.monotonic() - self.channel.since
-        method, path = request.command or "", request.path or ""
-        busy = isinstance(request.error, Busy)  # the crowd tells that itself, and how often
-        self.channel.server.metrics.count_request(path if busy else None, method, request.error.code, seconds)
-        level = logging.WARNING if request.error.code >= 500 and not busy else logging.DEBUG
-        accounting.write_down(level, method, path, request.error.code, seconds, request_id=identity)
 
 
 class GuardedParser(HTTPRequestParser):
@@ -83,6 +42,7 @@ class GuardedParser(HTTPRequestParser):
 
     standing: Optional[Standing] = None
     unread = False
+    command = path = ""  # waitress sets them once it has understood the first line
 
     def __init__(self, adj, access: Access, bodies: Bodies, peer: str, abandon: Callable[[], None]):
         super().__init__(adj)
@@ -94,7 +54,7 @@ class GuardedParser(HTTPRequestParser):
         consumed = super().received(data)
         if self.headers_finished and not self.completed:
             if before:
-                self._bodies.check(self)
+                self._bodies.check(self, consumed, self._stay)
             else:
                 self._judge()
         if self.error or self.unread:
@@ -119,7 +79,7 @@ class GuardedParser(HTTPRequestParser):
             self.expect_continue = False  # waitress would ask for the body all the same
             headers["CONNECTION"] = "close"  # what comes next on this connection is that body
         else:
-            self._bodies.begin(self, self.standing.scope)
+            self._bodies.begin(self, self.standing.scope, self._stay)
 
 
 class GuardedTask(WSGITask):
@@ -134,9 +94,9 @@ class GuardedTask(WSGITask):
 
 
 class Channel(LingeringChannel):
-    """A connection that answers errors with `ProblemTask` and guards bodies by the server's rules."""
+    """A connection that refuses with `RefusalTask` and guards bodies by the server's rules."""
 
-    error_task_class = ProblemTask
+    error_task_class = RefusalTask
     task_class = GuardedTask
 
     def __init__(self, server, sock, addr, adj, map=None):

@@ -3,6 +3,8 @@
 import json
 import socket
 import zlib
+from pathlib import Path
+from typing import Optional
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -88,6 +90,69 @@ def test_wrong_addresses_and_methods(tiny_daemon):
     assert_problem(tiny_daemon.get("/v1/models/99"), 404, "model_not_found")
     assert_problem(tiny_daemon.get("/v1/models/nope"), 404, "model_not_found")
     assert_problem(tiny_daemon.get("/page/page.py"), 404, "not_found")
+
+
+def test_first_lines_that_make_no_sense(tiny_daemon):
+    """Each is a 400 and the end of its connection; hundreds of clients that stay on keep nobody out."""
+    address, held = ("127.0.0.1", urlsplit(tiny_daemon.url).port), []
+    for number in range(250):
+        held.append(socket.create_connection(address, timeout=10))
+        held[-1].sendall((b"GARBAGE", b"\x16\x03\x01", b"G\xc3\xa4T / HTTP/1.1")[number % 3] + b"\r\n\r\n")
+        with held[-1].makefile("rb") as answer:
+            whole = answer.read()
+        assert whole.startswith(b"HTTP/1.0 400"), whole
+        problem = json.loads(whole.partition(b"\r\n\r\n")[2].decode())
+        assert (problem["code"], bool(problem["request_id"])) == ("bad_request", True)
+    assert tiny_daemon.get("/healthz").status == 200
+    assert "Traceback" not in tiny_daemon.log
+    for connection in held:
+        connection.close()
+
+
+def test_encodings_that_are_not_known(tiny_daemon):
+    """A transfer coding that this server doesn't speak is a 501."""
+    with socket.create_connection(("127.0.0.1", urlsplit(tiny_daemon.url).port), timeout=10) as connection:
+        connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n")
+        answer = answer_of(connection)
+    assert answer.startswith(b"HTTP/1.1 501")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2].decode())["code"] == "not_implemented"
+
+
+def test_bodies_that_never_end_are_bounded_in_all(start_daemon, tiny_model, make_picture, encode):
+    """Many large ones at the same time: the memory has room for some, the others are refused, to come again."""
+    daemon = start_daemon("--model", str(tiny_model), "--max-upload-mb", "1")
+    address, held = ("127.0.0.1", urlsplit(daemon.url).port), []
+    before = resident(daemon)
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 20}\r\n\r\n".encode()
+    for _ in range(40):
+        held.append(socket.create_connection(address, timeout=10))
+        held[-1].sendall(head + bytes((1 << 20) - 10))
+    answers = [answer_of(connection) for connection in held]
+    statuses = [None if answer is None else int(answer.split()[1]) for answer in answers]
+    assert all(b"too_many_bodies" in answer and b"Retry-After: 1" in answer for answer in answers if answer)
+    assert statuses.count(503) >= 20
+    assert statuses.count(None) >= 8
+    assert resident(daemon) - before < 60
+    assert daemon.classify(encode(make_picture("red"))).status == 200
+    for connection in held:
+        connection.close()
+    daemon.wait_for(lambda: daemon.classify(encode(make_picture("red", 1, 640, 480), "PNG")).status == 200, 10)
+
+
+def answer_of(connection: socket.socket) -> Optional[bytes]:
+    """What was answered, None when nothing was within a moment."""
+    connection.settimeout(0.5)
+    try:
+        with connection.makefile("rb") as answer:
+            return answer.read()
+    except socket.timeout:
+        return None
+
+
+def resident(daemon) -> int:
+    """Resident memory of the daemon, in MB."""
+    lines = Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def test_wrong_values(tiny_daemon, make_picture, encode):

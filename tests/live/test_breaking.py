@@ -635,6 +635,7 @@ def test_a_crowd_is_refused_on_kept_connections(warm_daemon, picture):
             response = connection.getresponse()
             problem = json.loads(response.read().decode())
             assert (response.status, problem["code"]) == (503, "extractor_busy")
+            assert ("error" in problem) == path.startswith("/v2")  # in the words of that protocol
             assert int(response.headers["Retry-After"]) > 0
             assert response.headers["X-Request-Id"] == "mine"
             assert connection.sock is held, "the connection was not kept"

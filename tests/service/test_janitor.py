@@ -12,7 +12,7 @@ from waitress.utilities import RequestEntityTooLarge
 
 from service.http import lingering
 from service.http.access import Access
-from service.http.janitor import BODY_SECONDS, HEADER_SECONDS, RESERVE, STALL_SECONDS
+from service.http.janitor import BODY_SECONDS, HEADER_SECONDS, RESERVE, SLOWEST, STALL_SECONDS
 from service.http.server import client_address, create_server, listen
 from service.metrics import Metrics
 from service.store.sessions import Sessions
@@ -25,7 +25,7 @@ class AnyBody:
 
     largest_import = 1 << 30
 
-    def begin(self, request, _) -> None:
+    def begin(self, request, *_) -> None:
         """Refuse one path."""
         if request.path == "/refused":
             request.error, request.completed = RequestEntityTooLarge("no"), True
@@ -152,9 +152,9 @@ def test_headers_have_ten_seconds(server, client):
 
 
 def test_bodies_have_longer_and_all_that_they_use(server, client):
-    """Half a minute, and a second more for each kilobyte that came."""
+    """Half a minute, and as much more as what came takes at the slowest."""
     slow = client()
-    slow.sendall(HEADER + b"Content-Length: 100000\r\n\r\n" + bytes(10240))
+    slow.sendall(HEADER + b"Content-Length: 1000000\r\n\r\n" + bytes(int(10 * SLOWEST)))
     wait_for(lambda: in_server(server, lambda: [one.in_body for one in server.active_channels.values()]) == [True])
     wait_for(lambda: overdue(server, BODY_SECONDS + 9) == [False])
     assert overdue(server, BODY_SECONDS + 11) == [True]
