@@ -1,4 +1,4 @@
-"""After lessons the live model is measured in the background, each example left out in turn.
+"""After lessons the live model is measured in the background, each example, or capture, left out in turn.
 
 That says how good it is by now, where "none of these" begins, and which examples look wrong.
 """
@@ -82,10 +82,12 @@ class Calibrating:
             labels = [one.class_id for one in examples]
             size = taken.copy.pipeline.size
             embeddings = np.array([one.embedding for one in examples], np.float32).reshape(len(examples), size)
-            found, left_out = calibrate_left_out(taken.copy, embeddings, labels, *self._rates)
-            ids = [examples[index].id for index in left_out.chosen]
-            evaluation = evaluate_evidence(taken.copy, left_out.evidence, left_out.labels)
-            figures = measured(evaluation, ids, left_out.labels)
+            captures = [one.capture for one in examples]
+            found, left_out = calibrate_left_out(taken.copy, embeddings, labels, *self._rates, captures)
+            fair = left_out.only_fair()
+            evaluation = evaluate_evidence(taken.copy, fair.evidence, fair.labels)
+            figures = measured(evaluation, [examples[index].id for index in fair.chosen], fair.labels)
+            figures["not_measured"] = len(left_out.labels) - len(fair.labels)
             report = {"left_out": figures, "calibration": found.as_dict(), "findings": None}
             self._answering.take_measured(taken, report)
             self._unexamined = Measured(taken, left_out, [one.id for one in examples])

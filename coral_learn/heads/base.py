@@ -192,6 +192,14 @@ class IncrementalHead(Head):
         """
 
     @abstractmethod
+    def leave_all_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Evidence:
+        """What the head would find in examples it has learnt, as if none of these had been; exact.
+
+        embeddings, labels : (N, D) and N, such as frames that were taken together, which are nearly the same.
+        The logit of a class is minus infinity where these are all of it.
+        """
+
+    @abstractmethod
     def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         """Familiarity of examples to a head that was never taught their class, (N,); minus infinity without others.
 

@@ -166,6 +166,19 @@ class LinearDiscriminantHead(IncrementalHead):
                     logits[rows] = leave(space, directions[rows], own[rows])
         return Evidence(logits, logits.max(axis=1, initial=-np.inf))
 
+    def leave_all_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Evidence:
+        self._must_have_learnt()
+        directions, labels = self._checked(embeddings, labels, self._sums.classes[:1])
+        directions, counts = rounded(directions), self._sums.counts
+        own = places_of(labels, self._sums.classes)
+        going = np.bincount(own, minlength=len(counts))
+        left = counts - going
+        logits = np.full((len(own), len(counts)), -np.inf)
+        if left.any():
+            stays = left > 0
+            logits[:, stays] = self._without(self._space(_ridge(left[stays])), directions, own, going)[:, stays]
+        return Evidence(logits, logits.max(axis=1, initial=-np.inf))
+
     def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         self._must_have_learnt()
         directions, labels = self._checked(embeddings, labels, self._sums.classes[:1])
@@ -239,6 +252,33 @@ class LinearDiscriminantHead(IncrementalHead):
         gram = space.gram[np.ix_(others, others)] + seen.T @ back + np.diag(loading)
         along = directions @ space.projected[:, others] + (directions @ through.T) @ back
         return np.linalg.solve(gram, along.T).T
+
+    def _without(self, space: _Space, directions: np.ndarray, own: np.ndarray, going: np.ndarray) -> np.ndarray:
+        """Logits of (n, D) examples without any of them, (n, C). going : how many each class loses, (C,).
+
+        With o the mean offset of the k that a class of m loses, its mean moves by -k/(m-k) o, and the scatter
+        loses the products of their offsets and k k/(m-k) o o'.
+        """
+        counts, means, projected, lost = self._sums.counts, self._sums.means(), space.projected.copy(), []
+        for row in np.flatnonzero(going):
+            offsets, left = directions[own == row] - means[row], counts[row] - going[row]
+            lost.append(offsets)
+            if left:
+                offset = offsets.mean(axis=0)
+                lost.append(offset[None] * going[row] / np.sqrt(left))
+                means[row] -= offset * going[row] / left
+                projected[:, row] = space.inverse @ means[row]
+        offsets = np.concatenate(lost)
+        through = offsets @ space.inverse  # what the scatter loses, seen through P
+        seen = offsets @ projected
+        back = np.linalg.solve(np.eye(len(offsets)) - through @ offsets.T, seen)
+        stays = counts > going
+        loading = self._loading(int(counts.sum() - going.sum()), int(stays.sum()))
+        gram = means @ projected + seen.T @ back + np.diag(loading)
+        along = directions @ projected + (directions @ through.T) @ back
+        logits = np.zeros((len(own), len(counts)))
+        logits[:, stays] = np.linalg.solve(gram[np.ix_(stays, stays)], along[:, stays].T).T
+        return logits
 
     def _leave_example(self, space: _Space, directions: np.ndarray, own: np.ndarray) -> np.ndarray:
         """Logits without the example itself, (N, C); its class has others.

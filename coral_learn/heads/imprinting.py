@@ -159,6 +159,17 @@ class ImprintingHead(IncrementalHead):
         logits[rows, taught + len(self._kept)] = np.where(alone, -np.inf, (along - length) / np.sqrt(left))
         return Evidence(logits, logits.max(axis=1))
 
+    def leave_all_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Evidence:
+        self._must_have_learnt()
+        directions, labels = self._checked(embeddings, labels, self.classes[:1])
+        logits, taught = self._cosines(directions), places_of(labels, self._sums.classes)
+        for row in np.unique(taught):
+            mine = taught == row
+            left = self._sums.sums[row] * STEP - directions[mine].sum(axis=0)
+            cosines = directions @ left / np.sqrt(max(float(left @ left), _TINY))
+            logits[:, len(self._kept) + row] = -np.inf if mine.sum() == self._sums.counts[row] else cosines
+        return Evidence(logits, logits.max(axis=1))
+
     def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         self._must_have_learnt()
         directions, labels = self._checked(embeddings, labels, self.classes[:1])

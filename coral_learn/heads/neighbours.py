@@ -143,6 +143,16 @@ class NeighboursHead(IncrementalHead):
         logits[rows[alone], own[alone]] = -np.inf
         return Evidence(logits, similarities.max(axis=1).astype(np.float64))
 
+    def leave_all_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Evidence:
+        similarities, own, same = self._compared(embeddings, labels)
+        left = np.ones(similarities.shape[1], bool)
+        for row, of_class in zip(similarities, same):
+            left[np.where(of_class & left, row, -np.inf).argmax()] = False
+        similarities[:, ~left] = -np.inf
+        logits = self._vote(similarities)
+        logits[:, own[~(same & left).any(axis=1)]] = -np.inf
+        return Evidence(logits, similarities.max(axis=1).astype(np.float64))
+
     def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         similarities, _, same = self._compared(embeddings, labels)
         return np.where(same, -np.inf, similarities).max(axis=1).astype(np.float64)

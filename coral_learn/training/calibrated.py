@@ -46,7 +46,7 @@ def make_calibrated(
     rates = (false_accept_rate, most_refused)
     if recipe.kind != SoftmaxHead.kind:
         head = recipe.make(embeddings, labels)
-        return CalibratedHead(head, calibrate(head, embeddings, labels, *rates), history)
+        return CalibratedHead(head, calibrate(head, embeddings, labels, *rates, groups), history)
 
     def report(epoch: EpochReport) -> None:
         history(epoch)
@@ -63,4 +63,5 @@ def make_calibrated(
         logits = first.logits(check.embeddings)
         recipe = recipe._replace(softmax=recipe.softmax._replace(epochs=history.best.epoch))
     head = recipe.make(embeddings, labels, report if not held_out else None, should_stop)
-    return CalibratedHead(head, calibrate_softmax(head, embeddings, labels, logits, held_out, *rates), history)
+    found = calibrate_softmax(head, embeddings, labels, logits, held_out, *rates, groups)
+    return CalibratedHead(head, found, history)

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import numpy as np
 
 from coral_learn.errors import OptionError
-from coral_learn.heads.base import Calibration, Evidence, IncrementalHead, places_of
+from coral_learn.heads.base import Calibration, IncrementalHead, places_of
 from coral_learn.heads.imprinting import ImprintingHead
 from coral_learn.heads.softmax import SoftmaxHead
 from coral_learn.training.left_out import LeftOut
@@ -59,6 +59,7 @@ def calibrate(
     labels: Sequence[Any],
     false_accept_rate: float = FALSE_ACCEPT_RATE,
     most_refused: float = MOST_REFUSED,
+    groups: Optional[Sequence[Any]] = None,
 ) -> Calibrated:
     """Calibrate a head by its own examples, leaving each out in turn; the head takes the result.
 
@@ -68,8 +69,10 @@ def calibrate(
         too few to know what strangers look like.
     most_refused : share of the examples themselves that may be refused for it; where the rate would
         refuse more, the threshold gives way. 1 keeps the rate whatever it costs.
+    groups : N; examples with the same one, such as frames taken together, are left out together; None
+        for an example on its own
     """
-    return calibrate_left_out(head, embeddings, labels, false_accept_rate, most_refused)[0]
+    return calibrate_left_out(head, embeddings, labels, false_accept_rate, most_refused, groups)[0]
 
 
 def calibrate_left_out(
@@ -78,18 +81,19 @@ def calibrate_left_out(
     labels: Sequence[Any],
     false_accept_rate: float = FALSE_ACCEPT_RATE,
     most_refused: float = MOST_REFUSED,
+    groups: Optional[Sequence[Any]] = None,
 ) -> Tuple[Calibrated, LeftOut]:
     """The same, and what it was found by, which `evaluate_evidence` and `examine_left_out` take as well."""
     check_rate(false_accept_rate)
     chosen = choose_examples(labels)
     if isinstance(head, ImprintingHead) and head.kept and chosen:
         _give_lead(head, np.asarray(embeddings)[chosen], [labels[index] for index in chosen])
-    left_out = LeftOut.of(head, embeddings, labels, chosen)
+    left_out = LeftOut.of(head, embeddings, labels, chosen, groups)
     if not chosen:
         head.calibration = Calibration(head.scale)
         return Calibrated(head.calibration, 0, None, None), left_out
     strange, own = head.as_strangers(left_out.embeddings, left_out.labels), places_of(left_out.labels, head.classes)
-    result = _calibration(left_out.evidence, own, strange, head.scale, false_accept_rate, most_refused)
+    result = _calibration(left_out, own, strange, head.scale, false_accept_rate, most_refused)
     head.calibration = result.calibration
     return result, left_out
 
@@ -102,6 +106,7 @@ def calibrate_softmax(
     held_out_labels: Sequence[Any],
     false_accept_rate: float = FALSE_ACCEPT_RATE,
     most_refused: float = MOST_REFUSED,
+    groups: Optional[Sequence[Any]] = None,
 ) -> Calibrated:
     """Calibrate a softmax head; the head takes the result.
 
@@ -109,11 +114,12 @@ def calibrate_softmax(
         likeness to the classes' means
     held_out_logits, held_out_labels : (M, C) and M, what a head trained alike said of examples that
         it was not trained on; they give the scale
+    groups : of the N, as of `calibrate`
     """
     means = ImprintingHead(head.pipeline)
     if len(labels):
         means.learn_many(embeddings, labels)
-    found = calibrate(means, embeddings, labels, false_accept_rate, most_refused)
+    found = calibrate(means, embeddings, labels, false_accept_rate, most_refused, groups)
     own, scale = places_of(held_out_labels, head.classes), head.scale
     if len(own):
         scale = _fit_scale(np.asarray(held_out_logits, np.float64), own, scale)
@@ -145,17 +151,17 @@ def check_rate(rate: float) -> None:
 
 
 def _calibration(
-    left_out: Evidence, own: np.ndarray, strange: np.ndarray, scale: float, rate: float, most_refused: float
+    left_out: LeftOut, own: np.ndarray, strange: np.ndarray, scale: float, rate: float, most_refused: float
 ) -> Calibrated:
     """A calibration from answers to examples that were not learnt, and from strangers' familiarities."""
-    fair = np.isfinite(left_out.logits[np.arange(len(own)), own])
-    strange, familiar = strange[np.isfinite(strange)], left_out.familiarity[fair]
+    fair, (logits, familiarity) = left_out.fair, left_out.evidence
+    strange, familiar = strange[np.isfinite(strange)], familiarity[fair]
     threshold = _threshold(strange, rate)
     if most_refused < 1:
         allowed = float(np.sort(familiar)[int(most_refused * len(familiar))]) if len(familiar) else -np.inf
         threshold = min(threshold, allowed)
     return Calibrated(
-        Calibration(_fit_scale(left_out.logits[fair], own[fair], scale), threshold),
+        Calibration(_fit_scale(logits[fair], own[fair], scale), threshold),
         len(own),
         float((familiar < threshold).mean()) if len(familiar) else None,
         float((strange >= threshold).mean()) if len(strange) else None,

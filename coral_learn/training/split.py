@@ -22,7 +22,8 @@ def stratified_split(
 
     fraction : 0..0.5
     groups : examples with the same group (frames captured together) stay on one side, whatever
-        their classes; None for an example on its own
+        their classes; None for an example on its own. Where no group is as small as that, the smallest
+        one is held out; nothing of a class that is one group, or mostly so.
 
     Every class keeps at least half of its examples to train on. The same arguments give the same split.
     """
@@ -33,16 +34,22 @@ def stratified_split(
     contents = [Counter(labels[index] for index in bundle) for bundle in bundles]
     sizes, taken = Counter(labels), Counter()
     held_out: List[int] = []
+
+    def hold_out(number: int) -> None:
+        if all(2 * (taken[other] + count) <= sizes[other] for other, count in contents[number].items()):
+            held_out.extend(bundles[number])
+            taken.update(contents[number])
+            contents[number] = Counter()  # not to be taken twice
+
     for label in sorted(sizes):
         wanted = max(1, round(fraction * sizes[label])) if fraction and sizes[label] >= 3 else 0
         mine = [number for number, content in enumerate(contents) if label in content]
-        for number in (mine[index] for index in random.permutation(len(mine))):
-            content = contents[number]
-            fits = taken[label] + content[label] <= wanted
-            if fits and all(2 * (taken[other] + content[other]) <= sizes[other] for other in content):
-                held_out.extend(bundles[number])
-                taken.update(content)
-                contents[number] = Counter()  # not to be taken twice
+        mine = [mine[index] for index in random.permutation(len(mine))]
+        for number in mine:
+            if taken[label] + contents[number][label] <= wanted:
+                hold_out(number)
+        if wanted and mine and not taken[label]:
+            hold_out(min(mine, key=lambda number: contents[number][label]))
     chosen = set(held_out)
     return Split([index for index in range(len(labels)) if index not in chosen], sorted(held_out))
 

@@ -173,6 +173,9 @@ COMPONENTS: Dict[str, Schema] = {
             description="the examples behind the counts, the first ones of many alike",
         ),
         not_listed=dict(COUNT, description="how many of them pictures leaves out"),
+        not_measured=dict(
+            COUNT, description="examples left out of all this: their class has nothing but their capture"
+        ),
     ),
     "Finding": record(
         code=text("a stable word for programs"),
@@ -189,7 +192,7 @@ COMPONENTS: Dict[str, Schema] = {
             findings=or_null(list_of(ref("Finding"), description="null while a live model is being looked through")),
         ),
         revision=dict(COUNT, description="of live, that all this was found of"),
-        left_out=dict(ref("Figures"), description="of live, each example left out in turn"),
+        left_out=dict(ref("Figures"), description="of live, each example left out in turn, with its capture"),
         held_out=dict(ref("Figures"), description="of a version, on examples set aside"),
         options=ANYTHING,
         choice=or_null(ANYTHING),

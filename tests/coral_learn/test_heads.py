@@ -807,7 +807,7 @@ def test_unknown_classes(learner):
 
 def test_unknown_classes_left_out(learner):
     """Examples of a class that was never taught can't be left out."""
-    for leave_out in (learner.leave_one_out, learner.as_strangers):
+    for leave_out in (learner.leave_one_out, learner.leave_all_out, learner.as_strangers):
         with pytest.raises(ClassUnknown, match="'kiwi'"):
             leave_out(embeddings(1), ["kiwi"])
 
@@ -816,7 +816,7 @@ def test_labels_must_be_as_many(learner):
     """Embeddings and labels must be as many; nothing is learnt otherwise."""
     before = frozen(learner)
     for count in (0, 1, 3):
-        for take in (learner.learn_many, learner.leave_one_out, learner.as_strangers):
+        for take in (learner.learn_many, learner.leave_one_out, learner.leave_all_out, learner.as_strangers):
             with pytest.raises(EmbeddingMismatch, match=f"2 embeddings with {count} labels"):
                 take(embeddings(2), ["apple"] * count)
 
@@ -1176,6 +1176,27 @@ def test_leave_one_out(untaught, examples):
             logits, [expected.get(name, -np.inf) for name in head.classes], rtol=0, atol=tolerance
         )
         np.testing.assert_allclose(familiarity, other.familiarity(row) if expected else -np.inf, atol=tolerance)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+def test_leave_all_out(untaught, examples, share):
+    """Examples left out together are answered as by a head that has really forgotten all of them."""
+    rows, labels = examples
+    head, count = having_learnt(untaught, rows, labels), max(1, int(share * len(labels)))
+    some = np.random.RandomState(count).permutation(len(labels))[:count].tolist()
+    before, left_out = frozen(head), head.leave_all_out(rows[some], [labels[index] for index in some])
+    assert frozen(head) == before
+    other = load_head(stored(head))
+    for index in some:
+        other.forget(rows[index], labels[index])
+    tolerance = 1e-8 if head.kind == "lda" else 2e-6
+    for index, logits, familiarity in zip(some, *left_out):
+        expected = dict(zip(other.classes, other.logits(rows[index]))) if other.classes else {}
+        assert [np.isfinite(logit) for logit in logits] == [name in expected for name in head.classes]
+        np.testing.assert_allclose(
+            logits, [expected.get(name, -np.inf) for name in head.classes], rtol=0, atol=tolerance
+        )
+        np.testing.assert_allclose(familiarity, other.familiarity(rows[index]) if expected else -np.inf, atol=tolerance)
 
 
 def test_leave_one_out_of_a_part(learner):

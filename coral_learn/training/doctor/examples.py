@@ -35,9 +35,10 @@ def examine_left_out(head: IncrementalHead, left_out: LeftOut) -> List[Finding]:
     """The same of examples that a calibrated head has been asked about already, each left out."""
     findings, chosen, labels = [*_counts(head.counts)], left_out.chosen, left_out.labels
     if len(set(labels)) > 1:
-        scores = head.calibration.scores(left_out.evidence.logits)
-        findings += _overlaps(head.classes, labels, scores)
-        findings += _wrong_labels(head.classes, labels, scores, chosen)
+        fair = left_out.only_fair()
+        scores = head.calibration.scores(fair.evidence.logits)
+        findings += _overlaps(head.classes, fair.labels, scores)
+        findings += _wrong_labels(head.classes, fair.labels, scores, fair.chosen)
     findings += _same_pictures(head.pipeline(left_out.embeddings), labels, chosen)
     return findings
 
@@ -84,16 +85,14 @@ def _overlaps(classes: List[Any], labels: Sequence[Any], scores: np.ndarray) -> 
 
 def _wrong_labels(classes: List[Any], labels: Sequence[Any], scores: np.ndarray, chosen: List[int]) -> List[Finding]:
     own, given = places_of(labels, classes), scores.argmax(axis=1)
-    alone = Counter(labels)
     sure = scores.max(axis=1) >= _SURELY_OTHER
     findings = []
     for row in np.flatnonzero((own != given) & sure):
         label, other = labels[row], classes[given[row]]
-        if alone[label] > 1:
-            text = f"an example of {{0}} looks like {{1}} (score {scores[row, given[row]]:.2f} without itself)"
-            findings.append(
-                Finding("wrong_label", WARNING, text, "look at it: move or delete it", (label, other), (chosen[row],))
-            )
+        text = f"an example of {{0}} looks like {{1}} (score {scores[row, given[row]]:.2f} without itself)"
+        findings.append(
+            Finding("wrong_label", WARNING, text, "look at it: move or delete it", (label, other), (chosen[row],))
+        )
     return findings
 
 
