@@ -534,6 +534,45 @@ def test_lock_a_device(tmp_path):
     DeviceLock("usb:0", tmp_path).release()
 
 
+@pytest.mark.parametrize(
+    ("held", "asked"),
+    [
+        ("usb:0", "usb:00"),
+        (":0", "usb:0"),
+        (":0", "pci:0"),
+        (":1", "usb:0"),
+        (":1", "pci:1"),
+        (":0", ":00"),
+        (":0", "pci"),
+        ("usb:1", ""),
+        ("usb", "usb"),
+        ("", "fake"),
+    ],
+)
+def test_names_of_one_device(held, asked, tmp_path):
+    """Names that may mean one device exclude each other, whichever comes first, and nothing stays held."""
+    for first, second in ((held, asked), (asked, held)):
+        lock = DeviceLock(first, tmp_path)
+        with pytest.raises(errors.DeviceBusy, match=f"another process holds .*{tmp_path}"):
+            DeviceLock(second, tmp_path)
+        lock.release()
+        DeviceLock(second, tmp_path).release()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("usb:0", "usb:1"), ("usb:0", "pci:0"), (":0", ":1"), (":0", "usb:1"), (":1", "pci:2")]
+)
+def test_names_of_two_devices(one, other, tmp_path):
+    """Devices that are surely two can be held by two; both are then kept from who may open any."""
+    locks = [DeviceLock(one, tmp_path), DeviceLock(other, tmp_path)]
+    for taken in (one, other, "usb", "pci", ""):
+        with pytest.raises(errors.DeviceBusy):
+            DeviceLock(taken, tmp_path)
+    for lock in locks:
+        lock.release()
+    DeviceLock("", tmp_path).release()
+
+
 def test_lock_ends_with_the_process(tmp_path):
     """A process that dies lets the device go."""
     code = "import os, sys; from coral_learn.runtime.lock import *; DeviceLock('usb', sys.argv[1]); os._exit(9)"
