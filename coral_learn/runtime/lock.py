@@ -7,7 +7,6 @@ that opened a device is the only one that may use it: one made by fork would sha
 the driver does not expect (google-coral/edgetpu#246).
 """
 
-import contextlib
 import fcntl
 import os
 import re
@@ -18,6 +17,7 @@ from typing import Dict, List, Optional
 from coral_learn.errors import DeviceBusy, InvokeFailed
 
 _SHARED_BY_ALL_USERS = Path("/run/lock")
+_FOR_ALL_USERS = 0o644
 _KINDS = ("pci", "usb")
 _NUMBERED = re.compile(r"({}|):([0-9]+)".format("|".join(_KINDS)))
 
@@ -58,6 +58,7 @@ class DeviceLock:
         path = self._folder / name
         try:
             self._files.append(_open(path))
+            _open_to_all(self._files[-1])
         except OSError as error:
             raise DeviceBusy(f"the lock file {path} of the Edge TPU can't be opened: {error.strerror}") from error
         try:
@@ -85,8 +86,16 @@ def _default_folder() -> Path:
 
 
 def _open(path: Path) -> int:
-    """Open a lock file, made for all users when missing; reading is enough to lock it."""
-    with contextlib.suppress(FileNotFoundError):
-        # Without O_CREAT, which the kernel refuses for another user's file in a shared folder.
+    """Open a lock file, made when missing; reading is enough to lock it."""
+    try:
+        # With O_EXCL, as the kernel refuses to open another user's file in a shared folder by O_CREAT alone.
+        return os.open(str(path), os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FOR_ALL_USERS)
+    except FileExistsError:
         return os.open(str(path), os.O_RDONLY | os.O_CLOEXEC)
-    return os.open(str(path), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _open_to_all(number: int) -> None:
+    """Let all users lock a file of ours, whatever the umask it was made with."""
+    found = os.fstat(number)
+    if found.st_uid == os.geteuid() and found.st_mode & _FOR_ALL_USERS != _FOR_ALL_USERS:
+        os.fchmod(number, _FOR_ALL_USERS)

@@ -1,10 +1,12 @@
 """coral_learn/runtime/: the rules every run-time keeps, and how one is chosen."""
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -579,6 +581,61 @@ def test_lock_ends_with_the_process(tmp_path):
 
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 9
     DeviceLock("usb", tmp_path).release()
+
+
+@pytest.fixture
+def umask_of_the_service():
+    """The umask of its systemd unit."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask_of_the_service")
+def test_lock_files_are_for_all_users(tmp_path):
+    """Neither the umask nor an older lock file of ours keeps other users from locking."""
+    older = tmp_path / "coral-learn-edgetpu.lock"
+    older.touch(0o600)
+    DeviceLock("usb:0", tmp_path).release()
+
+    assert [oct(path.stat().st_mode & 0o777) for path in sorted(tmp_path.iterdir())] == ["0o644", "0o644"]
+
+
+AS_A_USER = """
+import os, sys
+from pathlib import Path
+from coral_learn.errors import DeviceBusy
+from coral_learn.runtime.lock import DeviceLock
+
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+os.umask(0o077)
+try:
+    lock = DeviceLock(":0", Path())
+    print("held", flush=True)
+except DeviceBusy as error:
+    print(error, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be other users")
+def test_lock_of_another_user(tmp_path):
+    """What one user's service locked, another user can lock after it, in a folder where files are their owners'."""
+    tmp_path.chmod(0o1777)
+    with ExitStack() as ending:
+
+        def start(user):
+            command = [sys.executable, "-c", AS_A_USER, user]
+            process = subprocess.Popen(command, cwd=str(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            return ending.enter_context(process)
+
+        service = start("65534")
+        assert service.stdout.readline() == b"held\n"
+        assert start("1").stdout.readline().startswith(b"another process holds")
+        service.communicate(timeout=30)
+        assert start("1").stdout.readline() == b"held\n"
 
 
 def test_lock_folder_missing(tmp_path):
