@@ -148,11 +148,11 @@ def check_pair(library: InterpreterLibrary, libedgetpu: Optional[str]) -> None:
 
 
 def _load(model: bytes, device: str):
+    library = find_library(EDGETPU_ORDER)
+    check_pair(library, installed_libedgetpu())  # first, as pycoral loads the same two
     pycoral = _find_pycoral()
     if pycoral is not None:
         return _through_pycoral(pycoral, model, device), "pycoral"
-    library = find_library(EDGETPU_ORDER)
-    check_pair(library, installed_libedgetpu())
     delegate = _load_delegate(library, device)
     return load_interpreter(library, model, None, [delegate]), str(library)
 

@@ -13,7 +13,7 @@ import pytest
 from runtime_host import alone_with_edge_tpus
 
 from coral_learn import errors
-from coral_learn.runtime import Runtime, TensorSpec, choose_runtime
+from coral_learn.runtime import Runtime, TensorSpec, choose_runtime, edgetpu
 from coral_learn.runtime.choose import check_device, seen_edge_tpus, sysfs_of
 from coral_learn.runtime.cpu import CpuRuntime
 from coral_learn.runtime.edgetpu import (
@@ -494,6 +494,18 @@ def test_pycorals_errors(compiled, install_pycoral, device, error):
         with pytest.raises(error) as caught:
             EdgeTpuRuntime(compiled, device)
         assert type(caught.value) is error
+
+
+@pytest.mark.usefixtures("alone")
+def test_bad_pair_through_pycoral(compiled, install_pycoral, tmp_path, monkeypatch):
+    """A pair that crashes is refused before pycoral loads it."""
+    (tmp_path / "status").write_text("Package: libedgetpu1-std\nStatus: install ok installed\nVersion: 16.0\n")
+    monkeypatch.setattr(installed_libedgetpu, "__defaults__", (tmp_path / "status",))
+    monkeypatch.setattr(edgetpu, "LAST_FOR_GOOGLES_BUILD", (1, 0))
+    install_pycoral("import os\nmake_interpreter = lambda *arguments, **options: os.abort()")
+
+    with pytest.raises(errors.RuntimeMismatch, match=r"libedgetpu 16\.0 crashes"):
+        EdgeTpuRuntime(compiled)
 
 
 @pytest.mark.usefixtures("no_edge_tpu", "alone")
