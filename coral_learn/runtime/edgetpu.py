@@ -41,6 +41,8 @@ DEVICE_NAME = re.compile(r"(?:usb|pci)?(?::\d+)?")
 # (google-coral/edgetpu#812). Community builds name theirs in the package version: 16.0TF2.17.1.
 LAST_FOR_GOOGLES_BUILD = (2, 11, 1)
 
+# What is wanted, whether it is broken, how far it came (dpkg-query's manual): "hold ok installed" is there too.
+_UNPACKED = re.compile(r"^Status: \S+ \S+ (?:installed|unpacked|half-configured|triggers-\w+)$", re.MULTILINE)
 _PCI_ID = ("0x1ac1", "0x089a")
 _USB_IDS = {("1a6e", "089a"), ("18d1", "9302")}  # before and after its firmware is loaded
 
@@ -126,10 +128,7 @@ def installed_libedgetpu(status: Path = Path("/var/lib/dpkg/status")) -> Optiona
     except OSError:
         return None
     for paragraph in text.split("\n\n"):
-        if (
-            re.search(r"^Package: libedgetpu1-", paragraph, re.MULTILINE)
-            and "\nStatus: install ok installed" in paragraph
-        ):
+        if re.search(r"^Package: libedgetpu1-", paragraph, re.MULTILINE) and _UNPACKED.search(paragraph):
             return re.search(r"^Version: (\S+)", paragraph, re.MULTILINE).group(1)
     return None
 
