@@ -807,18 +807,28 @@ def test_clock(machine):
 
 
 @pytest.mark.parametrize(
-    ("megabytes", "running", "state"),
-    [(800, False, OK), (200, False, WARN), (100, False, FAIL), (100, True, OK), (50, True, WARN), (20, True, FAIL)],
+    ("megabytes", "running", "camera", "state"),
+    [
+        (800, False, True, OK),
+        (450, False, True, WARN),
+        (450, False, False, OK),
+        (220, False, True, FAIL),
+        (220, False, False, WARN),
+        (180, False, False, FAIL),
+        (100, True, True, OK),
+        (50, True, True, WARN),
+        (20, True, False, FAIL),
+    ],
 )
-def test_memory(machine, megabytes, running, state):
-    """What is needed before the daemon starts, and beside one that runs."""
+def test_memory(machine, megabytes, running, camera, state):
+    """What is needed before the daemon starts, with and without a camera, and beside one that runs."""
     machine.write("/proc/meminfo", f"MemTotal: 1024000 kB\nMemAvailable: {megabytes * 1024} kB\nHugePages_Total: 0\n")
-    assert_says(system.check_memory(machine, running), state, f"{megabytes} MB available of 1000")
+    assert_says(system.check_memory(machine, running, camera), state, f"{megabytes} MB available of 1000")
 
 
 def test_memory_unknown(machine):
     """Kernels before 3.14 don't say."""
-    assert_says(system.check_memory(machine, False), SKIP)
+    assert_says(system.check_memory(machine, False, True), SKIP)
 
 
 @pytest.mark.parametrize(
