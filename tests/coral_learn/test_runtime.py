@@ -19,6 +19,7 @@ from coral_learn.runtime.cpu import CpuRuntime
 from coral_learn.runtime.edgetpu import (
     EdgeTpuRuntime,
     check_pair,
+    driver_name,
     find_edge_tpus,
     installed_libedgetpu,
     list_edge_tpus,
@@ -272,14 +273,33 @@ def test_is_compiled(tiny_model, compiled, shared_data):
 
 
 @pytest.mark.parametrize(
-    "device", ["auto", "cpu", "edgetpu", "usb", "usb:0", "usb:12", "pci", "pci:1", ":0", "fake", "fake:fail=3"]
+    "device",
+    ["auto", "cpu", "edgetpu", "usb", "usb:0", "usb:12", "pci", "pci:1", ":0", "/dev/apex_1", "fake", "fake:fail=3"],
 )
 def test_device_names(device):
-    """The names libedgetpu knows, and ours."""
+    """The names libedgetpu knows, that of a node on PCIe, and ours."""
     assert check_device(device) == device
 
 
-@pytest.mark.parametrize("device", ["", "tpu", "CPU", "usb:", "usb:x", ":", "cpu:0", "usb:0 ", "fake:burn", "fake:"])
+@pytest.mark.parametrize(
+    "device",
+    [
+        "",
+        "tpu",
+        "CPU",
+        "usb:",
+        "usb:x",
+        ":",
+        "cpu:0",
+        "usb:0 ",
+        ":100",
+        "usb:\u0661",
+        "/dev/apex_",
+        "/dev/bus/usb",
+        "fake:burn",
+        "fake:",
+    ],
+)
 def test_unknown_device_names(device, tiny_model):
     """Any other name is refused, and the message lists the good ones."""
     with pytest.raises(errors.DeviceError, match="auto, cpu, edgetpu"):
@@ -343,6 +363,39 @@ def test_lists_edge_tpus_by_pycoral(install_pycoral, tmp_path, monkeypatch):
     listed = [{"type": "usb", "path": "/sys/bus/usb/devices/2-2"}, {"type": "pci", "path": "/dev/apex_0"}]
     install_pycoral(f"list_edge_tpus = lambda: {listed}")
     assert list_edge_tpus() == ["/dev/apex_0", "/sys/bus/usb/devices/2-2"]
+
+
+def test_a_node_on_pcie(tmp_path, monkeypatch):
+    """It is the place of a node in the order in which the kernel lists them, as the driver counts; others stay."""
+    for name in ("apex_0", "apex_1", "apex_2"):
+        (tmp_path / "sys" / "class" / "apex" / name).mkdir(parents=True)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "apex_0").touch()
+    (tmp_path / "dev" / "apex_2").touch()
+    monkeypatch.setattr(os, "listdir", lambda _: ["apex_2", "apex_1", "apex_0"])
+
+    assert [driver_name(f"/dev/apex_{number}", tmp_path) for number in (0, 2)] == ["pci:1", "pci:0"]
+    with pytest.raises(errors.DeviceNotFound, match="/dev/apex_1; on PCIe there is /dev/apex_0, /dev/apex_2"):
+        driver_name("/dev/apex_1", tmp_path)
+    with pytest.raises(errors.DeviceNotFound, match="there is none"):
+        driver_name("/dev/apex_0", tmp_path / "none")
+    for device in ("", "usb", "usb:1", "pci", ":0"):
+        assert driver_name(device, tmp_path / "none") == device
+
+
+@pytest.mark.usefixtures("alone")
+def test_open_a_node_on_pcie(compiled, install_pycoral, tmp_path, monkeypatch):
+    """The driver is asked for the node by the name it knows."""
+    (tmp_path / "sys" / "class" / "apex" / "apex_3").mkdir(parents=True)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "apex_3").touch()
+    monkeypatch.setattr(driver_name, "__defaults__", (tmp_path,))
+    install_pycoral(
+        "def make_interpreter(model, device=None):\n    raise ValueError(f'Failed to load delegate {device}')"
+    )
+
+    with pytest.raises(errors.DeviceNotFound, match="'pci:0'"):
+        EdgeTpuRuntime(compiled, "/dev/apex_3")
 
 
 def add_pci(sysfs, slot, vendor="0x1ac1", device="0x089a"):
