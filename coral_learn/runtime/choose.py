@@ -13,7 +13,7 @@ from coral_learn.runtime.fake_bus import FakeBus
 from coral_learn.runtime.tflite import is_compiled, read_model
 from coral_learn.twins import compiled_name, compiled_twin
 
-DEVICES = "auto, cpu, edgetpu, usb, usb:N, pci, pci:N, :N"
+DEVICES = "auto, cpu, edgetpu, usb, usb:N, pci, pci:N, :N, /dev/apex_N"
 
 
 class Choice(NamedTuple):

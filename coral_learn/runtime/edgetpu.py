@@ -35,12 +35,14 @@ from coral_learn.runtime.tflite import (
 from coral_learn.versions import version_numbers
 
 LIBRARY = "libedgetpu.so.1"
-# The device names libedgetpu parses (tflite/edgetpu_delegate_for_custom_op_tflite_plugin.cc).
-DEVICE_NAME = re.compile(r"(?:usb|pci)?(?::\d+)?")
+# The device names libedgetpu parses (tflite/edgetpu_delegate_for_custom_op_tflite_plugin.cc), and a node on PCIe.
+DEVICE_NAME = re.compile(r"(?:usb|pci)?(?::[0-9]{1,2})?|/dev/apex_[0-9]{1,2}")
 # Google's last build, 16.0, was made for this run-time; newer ones crash with it
 # (google-coral/edgetpu#812). Community builds name theirs in the package version: 16.0TF2.17.1.
 LAST_FOR_GOOGLES_BUILD = (2, 11, 1)
 
+# What is wanted, whether it is broken, how far it came (dpkg-query's manual): "hold ok installed" is there too.
+_UNPACKED = re.compile(r"^Status: \S+ \S+ (?:installed|unpacked|half-configured|triggers-\w+)$", re.MULTILINE)
 _PCI_ID = ("0x1ac1", "0x089a")
 _USB_IDS = {("1a6e", "089a"), ("18d1", "9302")}  # before and after its firmware is loaded
 
@@ -48,7 +50,7 @@ _USB_IDS = {("1a6e", "089a"), ("18d1", "9302")}  # before and after its firmware
 class EdgeTpuRuntime(TfliteRuntime):
     """A compiled model on the Edge TPU.
 
-    device : "" for any, "usb", "usb:0", "pci", "pci:0", ":0"...
+    device : "" for any, "usb", "usb:0", "pci", "pci:0", ":0"..., "/dev/apex_0"...
 
     Raises `DelegateLibraryMissing`, `DeviceNotFound`, `DeviceBusy`, `RuntimeMismatch` or `ModelFormatError`.
     """
@@ -59,6 +61,7 @@ class EdgeTpuRuntime(TfliteRuntime):
             raise ModelFormatError(
                 f"{model_path} is not compiled for the Edge TPU: run edgetpu_compiler on it, or use the device cpu"
             )
+        device = driver_name(device)
         self._lock = DeviceLock(device)
         try:
             interpreter, name = _load(model, device)
@@ -97,6 +100,20 @@ def find_edge_tpus(sysfs: Path = Path("/sys")) -> List[str]:
     return found
 
 
+def driver_name(device: str, root: Path = Path("/")) -> str:
+    """The name libedgetpu takes for a device: pci:N for /dev/apex_M, any other as it is. Raises `DeviceNotFound`."""
+    if not device.startswith("/dev/"):
+        return device
+    folder, node = root / "sys" / "class" / "apex", device[len("/dev/") :]
+    # The driver counts the nodes that are there, unsorted, as the folder lists them (driver_factory_default.cc).
+    listed = os.listdir(str(folder)) if folder.is_dir() else []
+    nodes = [name for name in listed if name.startswith("apex") and (root / "dev" / name).exists()]
+    if node not in nodes:
+        shown = ", ".join(sorted("/dev/" + name for name in nodes)) or "none"
+        raise DeviceNotFound(f"there is no Edge TPU {device}; on PCIe there is {shown}")
+    return f"pci:{nodes.index(node)}"
+
+
 def rescan_advice(device: str = "", sysfs: Path = Path("/sys")) -> str:
     """What brings a PCIe Edge TPU back that stopped answering, as a sentence; "" where there is none.
 
@@ -126,10 +143,7 @@ def installed_libedgetpu(status: Path = Path("/var/lib/dpkg/status")) -> Optiona
     except OSError:
         return None
     for paragraph in text.split("\n\n"):
-        if (
-            re.search(r"^Package: libedgetpu1-", paragraph, re.MULTILINE)
-            and "\nStatus: install ok installed" in paragraph
-        ):
+        if re.search(r"^Package: libedgetpu1-", paragraph, re.MULTILINE) and _UNPACKED.search(paragraph):
             return re.search(r"^Version: (\S+)", paragraph, re.MULTILINE).group(1)
     return None
 
@@ -148,11 +162,11 @@ def check_pair(library: InterpreterLibrary, libedgetpu: Optional[str]) -> None:
 
 
 def _load(model: bytes, device: str):
+    library = find_library(EDGETPU_ORDER)
+    check_pair(library, installed_libedgetpu())  # first, as pycoral loads the same two
     pycoral = _find_pycoral()
     if pycoral is not None:
         return _through_pycoral(pycoral, model, device), "pycoral"
-    library = find_library(EDGETPU_ORDER)
-    check_pair(library, installed_libedgetpu())
     delegate = _load_delegate(library, device)
     return load_interpreter(library, model, None, [delegate]), str(library)
 

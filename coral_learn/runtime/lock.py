@@ -7,23 +7,26 @@ that opened a device is the only one that may use it: one made by fork would sha
 the driver does not expect (google-coral/edgetpu#246).
 """
 
-import contextlib
 import fcntl
 import os
+import re
 import tempfile
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from coral_learn.errors import DeviceBusy, InvokeFailed
 
 _SHARED_BY_ALL_USERS = Path("/run/lock")
+_FOR_ALL_USERS = 0o644
+_KINDS = ("pci", "usb")
+_NUMBERED = re.compile(r"({}|):([0-9]+)".format("|".join(_KINDS)))
 
 
 class DeviceLock:
     """Held from construction to `release`. Raises `DeviceBusy` when another process holds it.
 
-    device : a name with a number (usb:0) is locked alone; one without (usb, or any) may open
-        every device, so it locks all of them
+    device : two names exclude each other when they may mean the same device: one without a number
+        (usb, or any) may open every device; :1 may be pci:0, pci:1, usb:0 or usb:1, as it counts all of them
     folder : of the lock files; where all users' programs find them when not given
     """
 
@@ -31,11 +34,9 @@ class DeviceLock:
         self._folder = Path(folder or _default_folder())
         self._files: List[int] = []
         self._owner = os.getpid()
-        name, _, number = device.partition(":")
         try:
-            self._hold("coral-learn-edgetpu.lock", fcntl.LOCK_SH if number else fcntl.LOCK_EX)
-            if number:
-                self._hold(f"coral-learn-edgetpu-{name or 'any'}-{number}.lock", fcntl.LOCK_EX)
+            for name, kind in _locks(device).items():
+                self._hold(name, kind)
         except DeviceBusy:
             self.release()
             raise
@@ -57,6 +58,7 @@ class DeviceLock:
         path = self._folder / name
         try:
             self._files.append(_open(path))
+            _open_to_all(self._files[-1])
         except OSError as error:
             raise DeviceBusy(f"the lock file {path} of the Edge TPU can't be opened: {error.strerror}") from error
         try:
@@ -65,13 +67,35 @@ class DeviceLock:
             raise DeviceBusy(f"another process holds the Edge TPU (lock file {path})") from error
 
 
+def _locks(device: str) -> Dict[str, int]:
+    """The lock files of a device's name, and how each is held: alone, or shared with who means another device."""
+    everything, match = "coral-learn-edgetpu.lock", _NUMBERED.fullmatch(device)
+    if match is None:
+        return {everything: fcntl.LOCK_EX}
+    kind, number = match.group(1), int(match.group(2))
+    locks = {everything: fcntl.LOCK_SH, f"coral-learn-edgetpu-{kind or 'any'}-{number}.lock": fcntl.LOCK_EX}
+    if not kind:
+        # In whichever order the driver counts: before device N of all there are at most N of its own kind.
+        mean = [f"coral-learn-edgetpu-{one}-{place}.lock" for one in _KINDS for place in range(number + 1)]
+        locks.update(dict.fromkeys(mean, fcntl.LOCK_SH))
+    return locks
+
+
 def _default_folder() -> Path:
     return _SHARED_BY_ALL_USERS if os.access(str(_SHARED_BY_ALL_USERS), os.W_OK) else Path(tempfile.gettempdir())
 
 
 def _open(path: Path) -> int:
-    """Open a lock file, made for all users when missing; reading is enough to lock it."""
-    with contextlib.suppress(FileNotFoundError):
-        # Without O_CREAT, which the kernel refuses for another user's file in a shared folder.
+    """Open a lock file, made when missing; reading is enough to lock it."""
+    try:
+        # With O_EXCL, as the kernel refuses to open another user's file in a shared folder by O_CREAT alone.
+        return os.open(str(path), os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FOR_ALL_USERS)
+    except FileExistsError:
         return os.open(str(path), os.O_RDONLY | os.O_CLOEXEC)
-    return os.open(str(path), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _open_to_all(number: int) -> None:
+    """Let all users lock a file of ours, whatever the umask it was made with."""
+    found = os.fstat(number)
+    if found.st_uid == os.geteuid() and found.st_mode & _FOR_ALL_USERS != _FOR_ALL_USERS:
+        os.fchmod(number, _FOR_ALL_USERS)

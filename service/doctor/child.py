@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict
 
 from coral_learn.errors import CoralLearnError
 from coral_learn.extractor import Extractor
-from coral_learn.runtime.edgetpu import LIBRARY
+from coral_learn.runtime.edgetpu import LIBRARY, driver_name
 from coral_learn.runtime.lock import DeviceLock
 from coral_learn.runtime.tflite import EDGETPU_ORDER, find_library
 from service import v4l2
@@ -56,14 +56,13 @@ def delegate(channel, arguments: Dict[str, Any]) -> None:
 
     def open_device(tell: Callable[[str], None]) -> Dict[str, Any]:
         tell("importing the run-time")
-        library = find_library(EDGETPU_ORDER)
-        lock = DeviceLock(arguments["device"], arguments.get("locks"))
+        library, device = find_library(EDGETPU_ORDER), driver_name(arguments["device"])
+        lock = DeviceLock(device, arguments.get("locks"))
         try:
             tell(f"loading {LIBRARY} into {library}")
             ctypes.CDLL(LIBRARY)
             tell(f"opening the Edge TPU through {library}")
-            options = {"device": arguments["device"]} if arguments["device"] else {}
-            library.module.load_delegate(LIBRARY, options)
+            library.module.load_delegate(LIBRARY, {"device": device} if device else {})
             return {"runtime": str(library)}
         finally:
             lock.release()

@@ -105,7 +105,7 @@ def _steps(machine: Machine, case: Case, done: List[Check]) -> List[Step]:
         ("disk", lambda: disk.check_disk(machine, folder, settings.min_free_mb)),
         ("wear", lambda: disk.check_wear(machine)),
         ("clock", lambda: system.check_clock(machine, installed())),
-        ("memory", lambda: system.check_memory(machine, case.running)),
+        ("memory", lambda: system.check_memory(machine, case.running, settings.camera != "none")),
         ("board temperature", lambda: driver.check_board_temperature(machine)),
         ("port", lambda: port.check_port(machine, settings.host, settings.port, case.port_is_ours)),
     ]

@@ -1,22 +1,25 @@
 """coral_learn/runtime/: the rules every run-time keeps, and how one is chosen."""
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from runtime_host import alone_with_edge_tpus
 
 from coral_learn import errors
-from coral_learn.runtime import Runtime, TensorSpec, choose_runtime
+from coral_learn.runtime import Runtime, TensorSpec, choose_runtime, edgetpu
 from coral_learn.runtime.choose import check_device, seen_edge_tpus, sysfs_of
 from coral_learn.runtime.cpu import CpuRuntime
 from coral_learn.runtime.edgetpu import (
     EdgeTpuRuntime,
     check_pair,
+    driver_name,
     find_edge_tpus,
     installed_libedgetpu,
     list_edge_tpus,
@@ -270,14 +273,33 @@ def test_is_compiled(tiny_model, compiled, shared_data):
 
 
 @pytest.mark.parametrize(
-    "device", ["auto", "cpu", "edgetpu", "usb", "usb:0", "usb:12", "pci", "pci:1", ":0", "fake", "fake:fail=3"]
+    "device",
+    ["auto", "cpu", "edgetpu", "usb", "usb:0", "usb:12", "pci", "pci:1", ":0", "/dev/apex_1", "fake", "fake:fail=3"],
 )
 def test_device_names(device):
-    """The names libedgetpu knows, and ours."""
+    """The names libedgetpu knows, that of a node on PCIe, and ours."""
     assert check_device(device) == device
 
 
-@pytest.mark.parametrize("device", ["", "tpu", "CPU", "usb:", "usb:x", ":", "cpu:0", "usb:0 ", "fake:burn", "fake:"])
+@pytest.mark.parametrize(
+    "device",
+    [
+        "",
+        "tpu",
+        "CPU",
+        "usb:",
+        "usb:x",
+        ":",
+        "cpu:0",
+        "usb:0 ",
+        ":100",
+        "usb:\u0661",
+        "/dev/apex_",
+        "/dev/bus/usb",
+        "fake:burn",
+        "fake:",
+    ],
+)
 def test_unknown_device_names(device, tiny_model):
     """Any other name is refused, and the message lists the good ones."""
     with pytest.raises(errors.DeviceError, match="auto, cpu, edgetpu"):
@@ -343,6 +365,39 @@ def test_lists_edge_tpus_by_pycoral(install_pycoral, tmp_path, monkeypatch):
     assert list_edge_tpus() == ["/dev/apex_0", "/sys/bus/usb/devices/2-2"]
 
 
+def test_a_node_on_pcie(tmp_path, monkeypatch):
+    """It is the place of a node in the order in which the kernel lists them, as the driver counts; others stay."""
+    for name in ("apex_0", "apex_1", "apex_2"):
+        (tmp_path / "sys" / "class" / "apex" / name).mkdir(parents=True)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "apex_0").touch()
+    (tmp_path / "dev" / "apex_2").touch()
+    monkeypatch.setattr(os, "listdir", lambda _: ["apex_2", "apex_1", "apex_0"])
+
+    assert [driver_name(f"/dev/apex_{number}", tmp_path) for number in (0, 2)] == ["pci:1", "pci:0"]
+    with pytest.raises(errors.DeviceNotFound, match="/dev/apex_1; on PCIe there is /dev/apex_0, /dev/apex_2"):
+        driver_name("/dev/apex_1", tmp_path)
+    with pytest.raises(errors.DeviceNotFound, match="there is none"):
+        driver_name("/dev/apex_0", tmp_path / "none")
+    for device in ("", "usb", "usb:1", "pci", ":0"):
+        assert driver_name(device, tmp_path / "none") == device
+
+
+@pytest.mark.usefixtures("alone")
+def test_open_a_node_on_pcie(compiled, install_pycoral, tmp_path, monkeypatch):
+    """The driver is asked for the node by the name it knows."""
+    (tmp_path / "sys" / "class" / "apex" / "apex_3").mkdir(parents=True)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "apex_3").touch()
+    monkeypatch.setattr(driver_name, "__defaults__", (tmp_path,))
+    install_pycoral(
+        "def make_interpreter(model, device=None):\n    raise ValueError(f'Failed to load delegate {device}')"
+    )
+
+    with pytest.raises(errors.DeviceNotFound, match="'pci:0'"):
+        EdgeTpuRuntime(compiled, "/dev/apex_3")
+
+
 def add_pci(sysfs, slot, vendor="0x1ac1", device="0x089a"):
     """A PCIe device in a made-up /sys."""
     folder = sysfs / "bus" / "pci" / "devices" / slot
@@ -383,6 +438,9 @@ def test_rescan_advice(tmp_path):
             "Package: z\nVersion: 2\n",
             "15",
         ),
+        ("Package: libedgetpu1-std\nStatus: hold ok installed\nVersion: 16.0\n", "16.0"),
+        ("Package: libedgetpu1-std\nStatus: install ok triggers-awaited\nVersion: 16.0\n", "16.0"),
+        ("Package: libedgetpu1-std\nStatus: install reinstreq half-configured\nVersion: 16.0\n", "16.0"),
         ("Package: libedgetpu1-std\nStatus: deinstall ok config-files\nVersion: 16.0\n", None),
         ("Package: libedgetpu-dev\nVersion: 16.0\n", None),
         ("Package: libedgetpu1-std\nStatus: purge ok not-installed\n\nPackage: z\nVersion: 2\n", None),
@@ -494,6 +552,18 @@ def test_pycorals_errors(compiled, install_pycoral, device, error):
         assert type(caught.value) is error
 
 
+@pytest.mark.usefixtures("alone")
+def test_bad_pair_through_pycoral(compiled, install_pycoral, tmp_path, monkeypatch):
+    """A pair that crashes is refused before pycoral loads it."""
+    (tmp_path / "status").write_text("Package: libedgetpu1-std\nStatus: install ok installed\nVersion: 16.0\n")
+    monkeypatch.setattr(installed_libedgetpu, "__defaults__", (tmp_path / "status",))
+    monkeypatch.setattr(edgetpu, "LAST_FOR_GOOGLES_BUILD", (1, 0))
+    install_pycoral("import os\nmake_interpreter = lambda *arguments, **options: os.abort()")
+
+    with pytest.raises(errors.RuntimeMismatch, match=r"libedgetpu 16\.0 crashes"):
+        EdgeTpuRuntime(compiled)
+
+
 @pytest.mark.usefixtures("no_edge_tpu", "alone")
 @pytest.mark.parametrize("code", [None, "import a_module_built_for_another_python"])
 def test_other_pycoral(compiled, install_pycoral, code):
@@ -534,12 +604,106 @@ def test_lock_a_device(tmp_path):
     DeviceLock("usb:0", tmp_path).release()
 
 
+@pytest.mark.parametrize(
+    ("held", "asked"),
+    [
+        ("usb:0", "usb:00"),
+        (":0", "usb:0"),
+        (":0", "pci:0"),
+        (":1", "usb:0"),
+        (":1", "pci:1"),
+        (":0", ":00"),
+        (":0", "pci"),
+        ("usb:1", ""),
+        ("usb", "usb"),
+        ("", "fake"),
+    ],
+)
+def test_names_of_one_device(held, asked, tmp_path):
+    """Names that may mean one device exclude each other, whichever comes first, and nothing stays held."""
+    for first, second in ((held, asked), (asked, held)):
+        lock = DeviceLock(first, tmp_path)
+        with pytest.raises(errors.DeviceBusy, match=f"another process holds .*{tmp_path}"):
+            DeviceLock(second, tmp_path)
+        lock.release()
+        DeviceLock(second, tmp_path).release()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("usb:0", "usb:1"), ("usb:0", "pci:0"), (":0", ":1"), (":0", "usb:1"), (":1", "pci:2")]
+)
+def test_names_of_two_devices(one, other, tmp_path):
+    """Devices that are surely two can be held by two; both are then kept from who may open any."""
+    locks = [DeviceLock(one, tmp_path), DeviceLock(other, tmp_path)]
+    for taken in (one, other, "usb", "pci", ""):
+        with pytest.raises(errors.DeviceBusy):
+            DeviceLock(taken, tmp_path)
+    for lock in locks:
+        lock.release()
+    DeviceLock("", tmp_path).release()
+
+
 def test_lock_ends_with_the_process(tmp_path):
     """A process that dies lets the device go."""
     code = "import os, sys; from coral_learn.runtime.lock import *; DeviceLock('usb', sys.argv[1]); os._exit(9)"
 
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 9
     DeviceLock("usb", tmp_path).release()
+
+
+@pytest.fixture
+def umask_of_the_service():
+    """The umask of its systemd unit."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask_of_the_service")
+def test_lock_files_are_for_all_users(tmp_path):
+    """Neither the umask nor an older lock file of ours keeps other users from locking."""
+    older = tmp_path / "coral-learn-edgetpu.lock"
+    older.touch(0o600)
+    DeviceLock("usb:0", tmp_path).release()
+
+    assert [oct(path.stat().st_mode & 0o777) for path in sorted(tmp_path.iterdir())] == ["0o644", "0o644"]
+
+
+AS_A_USER = """
+import os, sys
+from pathlib import Path
+from coral_learn.errors import DeviceBusy
+from coral_learn.runtime.lock import DeviceLock
+
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+os.umask(0o077)
+try:
+    lock = DeviceLock(":0", Path())
+    print("held", flush=True)
+except DeviceBusy as error:
+    print(error, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be other users")
+def test_lock_of_another_user(tmp_path):
+    """What one user's service locked, another user can lock after it, in a folder where files are their owners'."""
+    tmp_path.chmod(0o1777)
+    with ExitStack() as ending:
+
+        def start(user):
+            command = [sys.executable, "-c", AS_A_USER, user]
+            process = subprocess.Popen(command, cwd=str(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            return ending.enter_context(process)
+
+        service = start("65534")
+        assert service.stdout.readline() == b"held\n"
+        assert start("1").stdout.readline().startswith(b"another process holds")
+        service.communicate(timeout=30)
+        assert start("1").stdout.readline() == b"held\n"
 
 
 def test_lock_folder_missing(tmp_path):

@@ -606,9 +606,16 @@ def test_golden():
         ("Freescale i.MX8MQ Phanbell\0", "edgetpu", "mobilenet_v1_1.0_224_quant", 2.4, OK, "Dev Board should take 2.2"),
         ("Freescale i.MX8MQ Phanbell\0", "edgetpu", "mobilenet_v1_1.0_224_quant", 7.0, WARN, "should take 2.2 ms"),
         ("Raspberry Pi 4 Model B Rev 1.1", "edgetpu", "mobilenet_v1_1.0_224_quant", 7.0, OK, "4.2 ms"),
-        ("Raspberry Pi 4 Model B Rev 1.1", "edgetpu", "efficientnet_lite0", 70.0, OK, "no reference"),
-        ("Raspberry Pi 4 Model B Rev 1.1", "cpu", "mobilenet_v1_1.0_224_quant", 70.0, OK, "no reference"),
-        ("Radxa Zero", "edgetpu", "mobilenet_v1_1.0_224_quant", 70.0, OK, "no reference"),
+        (
+            "Raspberry Pi 4 Model B Rev 1.1",
+            "edgetpu",
+            "efficientnet_lite0",
+            70.0,
+            OK,
+            "for the model efficientnet_lite0",
+        ),
+        ("Raspberry Pi 4 Model B Rev 1.1", "cpu", "mobilenet_v1_1.0_224_quant", 70.0, OK, "is known for a CPU"),
+        ("Radxa Zero", "edgetpu", "mobilenet_v1_1.0_224_quant", 70.0, OK, "is known for this board"),
     ],
 )
 def test_speed(machine, board, device, name, milliseconds, state, word):
@@ -616,6 +623,16 @@ def test_speed(machine, board, device, name, milliseconds, state, word):
     machine.write("/proc/device-tree/model", board)
     tried = Tried(dict(FACTS, device=device, name=name, milliseconds=milliseconds))
     assert_says(extractor.check_speed(machine, tried), state, f"{milliseconds:.1f} ms", word)
+
+
+def test_speed_of_a_fake(machine):
+    """A fake Edge TPU computes on the CPU: no figure of a real one is a reference for it."""
+    machine.says["architecture"] = "x86_64"
+    facts = dict(FACTS, device="edgetpu", name="mobilenet_v1_1.0_224_quant", milliseconds=12.3)
+    assert_says(extractor.check_speed(machine, Tried(facts)), WARN, "a PC should take 2.2 ms")
+    fake = extractor.check_speed(machine, Tried(dict(facts, runtime="fake, through ai-edge-litert 2.3.0")))
+    assert_says(fake, OK, "12.3 ms", "no reference is known for a fake Edge TPU")
+    assert "should take" not in fake.meaning
 
 
 def test_speed_unknown(machine):
@@ -790,18 +807,28 @@ def test_clock(machine):
 
 
 @pytest.mark.parametrize(
-    ("megabytes", "running", "state"),
-    [(800, False, OK), (200, False, WARN), (100, False, FAIL), (100, True, OK), (50, True, WARN), (20, True, FAIL)],
+    ("megabytes", "running", "camera", "state"),
+    [
+        (800, False, True, OK),
+        (450, False, True, WARN),
+        (450, False, False, OK),
+        (220, False, True, FAIL),
+        (220, False, False, WARN),
+        (180, False, False, FAIL),
+        (100, True, True, OK),
+        (50, True, True, WARN),
+        (20, True, False, FAIL),
+    ],
 )
-def test_memory(machine, megabytes, running, state):
-    """What is needed before the daemon starts, and beside one that runs."""
+def test_memory(machine, megabytes, running, camera, state):
+    """What is needed before the daemon starts, with and without a camera, and beside one that runs."""
     machine.write("/proc/meminfo", f"MemTotal: 1024000 kB\nMemAvailable: {megabytes * 1024} kB\nHugePages_Total: 0\n")
-    assert_says(system.check_memory(machine, running), state, f"{megabytes} MB available of 1000")
+    assert_says(system.check_memory(machine, running, camera), state, f"{megabytes} MB available of 1000")
 
 
 def test_memory_unknown(machine):
     """Kernels before 3.14 don't say."""
-    assert_says(system.check_memory(machine, False), SKIP)
+    assert_says(system.check_memory(machine, False, True), SKIP)
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,12 @@ def test_a_device_another_process_locks(edge_tpu, tmp_path):
     assert outcome.result["error"] == "DeviceBusy"
 
 
+def test_a_node_that_is_not_there(edge_tpu):
+    """A node on PCIe is looked up before anything is opened: the driver takes no path."""
+    outcome = edge_tpu("abort();").attempt("service.doctor.child:delegate", {"device": "/dev/apex_98"}, PATIENCE)
+    assert outcome.result["error"] == "DeviceNotFound"
+
+
 def test_who_locks_a_file(tmp_path):
     """/proc/locks names the process that has it."""
     path = tmp_path / "lock"
