@@ -4,6 +4,7 @@ import errno
 import struct
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from made_up_machine import GIGABYTE, MadeUpMachine
@@ -26,10 +27,12 @@ from service.doctor import (
 )
 from service.doctor.attempt import Outcome
 from service.doctor.check import FAIL, OK, SKIP, STATES, WARN, Check, report
+from service.doctor.daemon import check_asked
 from service.doctor.examination import Case
 from service.doctor.extractor import Tried
 from service.doctor.machine import Holder, Space
 from service.doctor.text import line, summary
+from service.errors import ProblemError
 from service.settings import Settings
 
 FACTS = {
@@ -75,6 +78,47 @@ def install(machine, **without):
     for module, name in (*packages._NEEDED, ("cv2", "opencv-python-headless")):
         if module not in without:
             machine.package(module, "1.26.4" if name == "numpy" else "9.1", name)
+
+
+# -- a daemon that does not let itself be asked --------------------------------------------
+
+
+URL = "http://127.0.0.1:8080"
+
+
+def test_daemon_refuses_without_its_data_folder(machine):
+    """The folder that was looked in has no tokens: it is another one's, and the check of the disk is about it."""
+    told = assert_asked(machine, 401, "the token is missing", "no tokens.json", "a line data-dir")
+    assert str(DATA) in told.meaning
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_daemon_refuses_another_user(machine, monkeypatch, status):
+    """Tokens that this user can't read, or not even see."""
+    machine.write(str(DATA / "tokens.json"), "{}")
+    monkeypatch.setattr(type(machine), "read", lambda *_: None)
+    assert_asked(machine, status, "sudo -u coral-learn", "CORAL_LEARN_TOKEN")
+    monkeypatch.setattr(Path, "exists", Mock(side_effect=PermissionError))
+    assert_asked(machine, status, "sudo -u coral-learn", "CORAL_LEARN_TOKEN")
+
+
+def test_daemon_refuses_its_token(machine):
+    """Tokens that can be read, and are another daemon's."""
+    machine.write(str(DATA / "tokens.json"), "{}")
+    assert_asked(machine, 401, "does not fit", "--data-dir")
+
+
+def test_daemon_refuses_for_another_reason(machine):
+    """Nothing about tokens is said where they are not what is wrong."""
+    told = assert_asked(machine, 409, "once more")
+    assert "token" not in told.remedy
+
+
+def assert_asked(machine, status, *words):
+    refusal = ProblemError(status, {"detail": "the token is missing or wrong"})
+    told = check_asked(machine, URL, refusal, DATA)
+    assert_says(told, WARN, URL, "the token is missing", *words)
+    return told
 
 
 # -- Python and packages --------------------------------------------------------------------
