@@ -629,7 +629,9 @@ def test_extractor():
     """Fine, degraded, failed, not tried."""
     assert_says(extractor.check_extractor(Tried(FACTS)), OK, "tiny on cpu, ai-edge-litert 2.3.0")
     degraded = Tried(dict(FACTS, degraded=True, reason="no compiled file lies beside the model"))
-    assert_says(extractor.check_extractor(degraded), WARN, "no compiled file", "edgetpu_compiler")
+    assert_says(
+        extractor.check_extractor(degraded), WARN, "no compiled file", "models fetch mobilenet_v1", "edgetpu_compiler"
+    )
     assert_says(extractor.check_extractor(Tried(failure="the file is missing")), FAIL, "the file is missing")
     assert_says(extractor.check_extractor(Tried(skipped="busy")), SKIP, "busy")
 
