@@ -4,7 +4,6 @@ import errno
 import struct
 import sys
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 from made_up_machine import GIGABYTE, MadeUpMachine
@@ -98,7 +97,7 @@ def test_daemon_refuses_another_user(machine, monkeypatch, status):
     machine.write(str(DATA / "tokens.json"), "{}")
     monkeypatch.setattr(type(machine), "read", lambda *_: None)
     assert_asked(machine, status, "sudo -u coral-learn", "CORAL_LEARN_TOKEN")
-    monkeypatch.setattr(Path, "exists", Mock(side_effect=PermissionError))
+    monkeypatch.setattr(Path, "exists", raises_permission_error)
     assert_asked(machine, status, "sudo -u coral-learn", "CORAL_LEARN_TOKEN")
 
 
@@ -112,6 +111,10 @@ def test_daemon_refuses_for_another_reason(machine):
     """Nothing about tokens is said where they are not what is wrong."""
     told = assert_asked(machine, 409, "once more")
     assert "token" not in told.remedy
+
+
+def raises_permission_error(*_, **__):
+    raise PermissionError
 
 
 def assert_asked(machine, status, *words):
