@@ -29,6 +29,9 @@ def check_asked(machine: Machine, url: str, refusal: ProblemError, folder: Path)
 
 def _is_there(path: Path) -> bool:
     try:
-        return path.exists()
+        path.stat()
     except PermissionError:  # its folder is for the daemon's user alone
         return True
+    except OSError:
+        return False
+    return True

@@ -97,7 +97,7 @@ def test_daemon_refuses_another_user(machine, monkeypatch, status):
     machine.write(str(DATA / "tokens.json"), "{}")
     monkeypatch.setattr(type(machine), "read", lambda *_: None)
     assert_asked(machine, status, "sudo -u coral-learn", "CORAL_LEARN_TOKEN")
-    monkeypatch.setattr(Path, "exists", raises_permission_error)
+    monkeypatch.setattr(Path, "stat", raises_permission_error)
     assert_asked(machine, status, "sudo -u coral-learn", "CORAL_LEARN_TOKEN")
 
 
