@@ -5,7 +5,7 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 import coral_learn
 from coral_learn.errors import CoralLearnError, ModelError
@@ -51,7 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     show = commands.add_parser("print-config", help="print the settings that serve would use")
     settings_table.add_flags(show)
-    show.add_argument("--example", action="store_true", help="print a configuration file that explains every setting")
+    show.add_argument(
+        "--example",
+        action="store_true",
+        help="print a configuration file that explains every setting; those given as flags are in force in it",
+    )
     show.set_defaults(run=_print_config)
     add_models_command(commands)
     add_commands(commands)
@@ -73,7 +77,9 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 def _print_config(parsed: argparse.Namespace) -> int:
     if parsed.example:
-        print(settings_table.example_config(), end="")
+        chosen = {name: value for name, value in _flags(parsed).items() if value is not None}
+        settings_table.load(chosen, {})  # says what can't be
+        print(settings_table.example_config(chosen), end="")
         return DONE
     print(f"[{settings_table.SECTION}]")
     for name, value in dataclasses.asdict(with_choices(*_settings(parsed))).items():
@@ -83,9 +89,11 @@ def _print_config(parsed: argparse.Namespace) -> int:
 
 
 def _settings(parsed: argparse.Namespace) -> settings_table.Loaded:
-    names = [field.name for field in dataclasses.fields(settings_table.Settings)]
-    flags = {name: getattr(parsed, name) for name in names}
-    return settings_table.load_with_origins(flags, os.environ, parsed.config)
+    return settings_table.load_with_origins(_flags(parsed), os.environ, parsed.config)
+
+
+def _flags(parsed: argparse.Namespace) -> Dict[str, Optional[str]]:
+    return {name: getattr(parsed, name) for name in settings_table.FIELDS}
 
 
 def _welcome(daemon) -> str:

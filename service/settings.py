@@ -14,6 +14,7 @@ import ipaddress
 import os
 import textwrap
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from coral_learn.errors import DeviceError
@@ -202,8 +203,11 @@ def markdown_table() -> str:
     return "\n".join(rows)
 
 
-def example_config() -> str:
-    """A configuration file with every setting, its default and what it is; nothing in it is in force."""
+def example_config(chosen: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A configuration file with every setting, its default and what it is.
+
+    chosen : the settings that are to be in force in it, as text; all others are not
+    """
     lines = [
         "# /etc/coral-learn.conf: settings of the service.",
         "# Each is shown with its default; take the # away in front of its name to change it.",
@@ -216,7 +220,8 @@ def example_config() -> str:
         mark = " [reload]" if field.metadata["changeable"] or name in BY_RELOAD else ""
         lines.append("")
         lines += textwrap.wrap(field.metadata["help"] + mark, 100, initial_indent="# ", subsequent_indent="# ")
-        lines.append(f"#{name.replace('_', '-')} = {default}".rstrip())
+        sign, value = ("", chosen[name]) if name in chosen else ("#", default)
+        lines.append(f"{sign}{name.replace('_', '-')} = {value}".rstrip())
     return "\n".join(lines) + "\n"
 
 

@@ -4,12 +4,14 @@ import argparse
 import json
 import os
 import sys
+from itertools import chain
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from service import settings as settings_table
 from service.commands.connecting import add_place_flags, connect, is_local, place_of
-from service.doctor.check import report
+from service.doctor.check import Check, report
+from service.doctor.daemon import check_asked
 from service.doctor.examination import Case, examine
 from service.doctor.extractor import Tried, try_alone
 from service.doctor.machine import Machine
@@ -48,35 +50,35 @@ def run(parsed: argparse.Namespace, machine: Machine) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")
     flags = {name: getattr(parsed, name) for name in Settings.__dataclass_fields__}
     settings = settings_table.load(flags, os.environ, parsed.config)
-    url, refused = place_of(parsed, os.environ), ""
+    url, refused = place_of(parsed, os.environ), None
     try:
         with connect(parsed, os.environ) as client:
             url = client.url
             return _print_all(client.doctor(), parsed.json, f"The daemon at {url} examined itself:")
     except ProblemError as error:
-        refused = f"a daemon answers at {url}, but does not examine itself ({error})"
+        refused = check_asked(machine, url, error, Path(settings.data_dir).expanduser())
         if not is_local(url):
-            return _complain(refused)
+            return _complain(refused.found)
     except ClientError as error:  # none there: that may be what the doctor was called for
         if not is_local(url):
             return _complain(str(error))
     return _examine_here(machine, settings, refused, parsed.json)
 
 
-def _examine_here(machine: Machine, settings: Settings, refused: str, as_json: bool) -> int:
+def _examine_here(machine: Machine, settings: Settings, refused: Optional[Check], as_json: bool) -> int:
+    """refused : what a running daemon said that did not examine itself"""
     holder = machine.lock_holder(str(Path(settings.data_dir).expanduser() / "lock"))
     busy = f"the running daemon holds it ({holder})" if holder else ""
-    if refused:
-        print(f"coral-learn: {refused}; what it alone can know is left out", file=sys.stderr)
+    if refused is not None:
         busy = busy or "the running daemon holds it"
     threads = settings.threads or min(4, os.cpu_count() or 1)
 
     def try_extractor() -> Tried:
         return Tried(skipped=busy) if busy else try_alone(machine, settings.model, settings.device, threads)
 
-    case = Case(settings, try_extractor, running=bool(busy), port_is_ours=bool(refused), busy=busy)
-    done: List = []
-    for check in examine(machine, case):
+    case = Case(settings, try_extractor, running=bool(busy), port_is_ours=refused is not None, busy=busy)
+    done: List[Check] = []
+    for check in chain([] if refused is None else [refused], examine(machine, case)):
         done.append(check)
         if not as_json:
             print(line(check._asdict(), is_colourful(sys.stdout)), flush=True)

@@ -71,7 +71,8 @@ def check_extractor(tried: Tried) -> Check:
     facts = tried.facts
     found = f"{facts['name']} on {facts['device']}, {facts['runtime']}"
     if facts["degraded"]:
-        remedy = "edgetpu_compiler makes the compiled file; --device cpu says that the CPU is wanted"
+        remedy = "coral-learn models fetch mobilenet_v1 brings a model with its compiled file, and says how to use it; "
+        remedy += "for another one edgetpu_compiler makes that; --device cpu says that the CPU is wanted"
         return Check("extractor", WARN, found, facts["reason"], remedy)
     return Check("extractor", OK, found, facts["reason"])
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from service.installing.versions import COMING, Versions
 
 _TRIAL = "import service.daemon, coral_learn; coral_learn.Extractor(device='cpu').warm_up()"
 _FILES = "from service.installing.source import shipped_folder; print(shipped_folder())"
+_DATA_DIR = re.compile(r"^\s*data[-_]dir\s*[=:]\s*\S", re.MULTILINE)
 _SCHEMA = "from service.store.database import MIGRATIONS; print(len(MIGRATIONS))"
 
 
@@ -165,6 +167,12 @@ class Installer:
         _publish(place.example, settings)
         if not place.config.exists():
             _publish(place.config, settings)
+        elif not _DATA_DIR.search(place.config.read_text(encoding="utf-8", errors="replace")):
+            where = "/" / place.state.relative_to(place.root)
+            self._say(
+                f"{place.config} doesn't name the data folder: with the line `data-dir = {where}` in it commands "
+                "that are given this file find tokens and models, too"
+            )
 
     def _make_user(self) -> None:
         programs = self._programs

@@ -18,6 +18,7 @@ from coral_learn.catalog import (
 )
 from coral_learn.inspection import ModelFacts, inspect_model
 from service import settings as settings_table
+from service.installing.place import Place
 from service.model_files.compiling import CompiledModel, compile_model
 from service.model_files.cutting import cut_model
 from service.model_files.fetching import (
@@ -37,6 +38,8 @@ from service.store.files import translated
 
 DONE, FAILED = 0, 1
 MIRROR_VARIABLE = "CORAL_LEARN_MIRROR"
+SERVICE_CONFIG = str(Place(Path("/")).config)
+_HIDDEN = ("/home/", "/root/", "/run/user/")  # by ProtectHome of the unit
 _FOLDER = "extractors"  # of the data folder; its folder models is that of trained versions
 _MEAN = {
     SHIPPED: "its mean embedding comes with coral-learn",
@@ -74,8 +77,11 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 def _folder(parsed: argparse.Namespace) -> Path:
     if parsed.to is not None:
         return parsed.to
-    settings = settings_table.load({"data_dir": parsed.data_dir}, os.environ, parsed.config)
-    return Path(settings.data_dir) / _FOLDER
+    return Path(_settings(parsed).data_dir).expanduser() / _FOLDER
+
+
+def _settings(parsed: argparse.Namespace) -> settings_table.Settings:
+    return settings_table.load({"data_dir": parsed.data_dir}, os.environ, parsed.config)
 
 
 def _make_data_folder(folder: Path) -> None:
@@ -224,6 +230,8 @@ def _fetch(parsed: argparse.Namespace) -> int:
         _print_json(_fetched(fetched))
     else:
         _tell_fetched(fetched)
+        if model.kind != IMPRINTING_KIND:
+            _tell_use(fetched.path("plain") or fetched.files[0].path, parsed)
     return DONE
 
 
@@ -236,7 +244,10 @@ def _tell_bundled(model: CatalogModel, as_json: bool) -> int:
         )
     else:
         print(f"{model.name} comes with coral-learn: {path}")
-        print(f"  for an Edge TPU compile it: coral-learn models compile {path}")
+        print(
+            "  for an Edge TPU compile it, on a PC: coral-learn models compile FILE. Lay the result and a copy of all"
+        )
+        print("  files of its name side by side in a folder that upgrades leave alone, and name it by model =")
     return DONE
 
 
@@ -268,7 +279,30 @@ def _tell_fetched(fetched: FetchedModel) -> None:
         print("  it is not checked when it starts: no golden embedding could be made here")
     if fetched.path("plain") is None:
         print("  the plain file isn't there: without it nothing runs where the Edge TPU is missing; fetch it too")
-    print(f"  coral-learn serve --model {fetched.path('plain') or fetched.files[0].path}")
+
+
+def _tell_use(path: Path, parsed: argparse.Namespace) -> None:
+    """How the daemon comes to use it: by its configuration file, by a flag where there is none."""
+    path, config = Path(os.path.abspath(str(path))), _configuration(parsed)
+    of_service = config is not None and config == Path(SERVICE_CONFIG)
+    if config is None:
+        print(f"  coral-learn serve --model {path}")
+        if parsed.to is None and parsed.data_dir is None and Path(SERVICE_CONFIG).exists():
+            print(f"  for the service of this machine fetch it with --config {SERVICE_CONFIG}")
+        return
+    if _settings(parsed).model == str(path):
+        print(f"  {config} names it already")
+    else:
+        print(f"  to use it, put this line into {config}:")
+        print(f"model = {path}")
+    if of_service and str(path).startswith(_HIDDEN):
+        print("  but the service sees no home folder: fetch it with --to FOLDER, one in /var/lib/coral-learn or /srv")
+    print("  and restart: sudo systemctl restart coral-learn" if of_service else "  and restart the daemon")
+
+
+def _configuration(parsed: argparse.Namespace) -> Optional[Path]:
+    given = parsed.config or os.environ.get(settings_table.PREFIX + "CONFIG")
+    return Path(os.path.abspath(given)) if given else None
 
 
 # -- cut ------------------------------------------------------------------------------------

@@ -189,7 +189,9 @@ def by_hand(model: CatalogModel, wanted: List[CatalogFile], mirror: str = GITHUB
         size = "" if file.bytes is None else f" ({file.bytes:,} bytes)"
         lines.append(f"  {masked(file_url(model, file, mirror))}{size}")
     names = " ".join(file.name for file in wanted)
-    return "\n".join([*lines, f"bring it here and run: coral-learn models fetch {model.name} --from {names}"])
+    return "\n".join(
+        [*lines, f"bring it where this command's user can read it, and say in place of --both: --from {names}"]
+    )
 
 
 def _digest_in_words(file: CatalogFile) -> str:

@@ -195,7 +195,7 @@ def test_an_extractor_that_keeps_dying(start_daemon, data):
 
 
 def test_a_daemon_that_refuses(start_daemon, tiny_model, tmp_path):
-    """Without the manage token it is left alone: the command says so, and leaves out what only the daemon knows."""
+    """Without its manage token it is left alone: a warning says so, and leaves out what only the daemon knows."""
     daemon = start_daemon("--model", str(tiny_model), "--host", "0.0.0.0", ready=False)
     tokens = json.loads((daemon.data_dir / "tokens.json").read_text())
     daemon.wait_for(lambda: daemon.get("/readyz", X_Api_Key=tokens["classify"]).status == 200, 90)
@@ -203,12 +203,31 @@ def test_a_daemon_that_refuses(start_daemon, tiny_model, tmp_path):
     assert daemon.get("/v1/doctor", X_Api_Key=tokens["manage"]).status == 200
     port = daemon.url.rpartition(":")[2]
     place = ("--port", port, "--data-dir", tmp_path / "another", "--model", tiny_model)
-    code, out, err = run(*place, "--json", "--url", daemon.url, "--token", tokens["classify"])
-    checks = by_name(json.loads(out))
-    assert "does not examine itself" in err
+    code, checks = examined(*place, "--url", daemon.url, "--token", tokens["classify"])
     assert code == 0
+    assert next(iter(checks)) == "daemon"
+    assert checks["daemon"]["state"] == "warn"
+    assert "does not examine itself" in checks["daemon"]["found"]
     assert "the daemon answers there" in checks["port"]["found"]
     assert checks["extractor"] == dict(checks["extractor"], state="skip", found="the running daemon holds it")
+
+
+def test_a_daemon_on_the_network(start_daemon, tiny_model, tmp_path):
+    """With the daemon's configuration it is asked, if that names the data folder; if not, the remedy is that line."""
+    daemon = start_daemon("--model", str(tiny_model), "--host", "0.0.0.0", ready=False)
+    port = daemon.url.rpartition(":")[2]
+    config = tmp_path / "coral-learn.conf"
+    lines = f"[coral-learn]\nhost = 0.0.0.0\nport = {port}\nmodel = {tiny_model}\n"
+    config.write_text(lines)
+    _, out, _ = run("--config", config, XDG_DATA_HOME=str(tmp_path / "home"))
+    first, remedy, *_ = out.splitlines()
+    assert first.startswith("warn  daemon ")
+    assert "a line data-dir" in remedy
+    assert "nothing failed, " in out.splitlines()[-1]
+    config.write_text(f"{lines}data-dir = {daemon.data_dir}\n")
+    _, checks = examined("--config", config)
+    assert "daemon" not in checks
+    assert str(daemon.data_dir) in checks["disk"]["found"]
 
 
 def test_a_daemon_at_another_port(tiny_daemon, alone):

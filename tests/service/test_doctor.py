@@ -26,10 +26,12 @@ from service.doctor import (
 )
 from service.doctor.attempt import Outcome
 from service.doctor.check import FAIL, OK, SKIP, STATES, WARN, Check, report
+from service.doctor.daemon import check_asked
 from service.doctor.examination import Case
 from service.doctor.extractor import Tried
 from service.doctor.machine import Holder, Space
 from service.doctor.text import line, summary
+from service.errors import ProblemError
 from service.settings import Settings
 
 FACTS = {
@@ -75,6 +77,51 @@ def install(machine, **without):
     for module, name in (*packages._NEEDED, ("cv2", "opencv-python-headless")):
         if module not in without:
             machine.package(module, "1.26.4" if name == "numpy" else "9.1", name)
+
+
+# -- a daemon that does not let itself be asked --------------------------------------------
+
+
+URL = "http://127.0.0.1:8080"
+
+
+def test_daemon_refuses_without_its_data_folder(machine):
+    """The folder that was looked in has no tokens: it is another one's, and the check of the disk is about it."""
+    told = assert_asked(machine, 401, "the token is missing", "no tokens.json", "a line data-dir")
+    assert str(DATA) in told.meaning
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_daemon_refuses_another_user(machine, monkeypatch, status):
+    """Tokens that this user can't read, or not even see."""
+    machine.write(str(DATA / "tokens.json"), "{}")
+    monkeypatch.setattr(type(machine), "read", lambda *_: None)
+    assert_asked(machine, status, "sudo -u coral-learn", "CORAL_LEARN_TOKEN")
+    monkeypatch.setattr(Path, "stat", raises_permission_error)
+    assert_asked(machine, status, "sudo -u coral-learn", "CORAL_LEARN_TOKEN")
+
+
+def test_daemon_refuses_its_token(machine):
+    """Tokens that can be read, and are another daemon's."""
+    machine.write(str(DATA / "tokens.json"), "{}")
+    assert_asked(machine, 401, "does not fit", "--data-dir")
+
+
+def test_daemon_refuses_for_another_reason(machine):
+    """Nothing about tokens is said where they are not what is wrong."""
+    told = assert_asked(machine, 409, "once more")
+    assert "token" not in told.remedy
+
+
+def raises_permission_error(*_, **__):
+    raise PermissionError
+
+
+def assert_asked(machine, status, *words):
+    refusal = ProblemError(status, {"detail": "the token is missing or wrong"})
+    told = check_asked(machine, URL, refusal, DATA)
+    assert_says(told, WARN, URL, "the token is missing", *words)
+    return told
 
 
 # -- Python and packages --------------------------------------------------------------------
@@ -585,7 +632,9 @@ def test_extractor():
     """Fine, degraded, failed, not tried."""
     assert_says(extractor.check_extractor(Tried(FACTS)), OK, "tiny on cpu, ai-edge-litert 2.3.0")
     degraded = Tried(dict(FACTS, degraded=True, reason="no compiled file lies beside the model"))
-    assert_says(extractor.check_extractor(degraded), WARN, "no compiled file", "edgetpu_compiler")
+    assert_says(
+        extractor.check_extractor(degraded), WARN, "no compiled file", "models fetch mobilenet_v1", "edgetpu_compiler"
+    )
     assert_says(extractor.check_extractor(Tried(failure="the file is missing")), FAIL, "the file is missing")
     assert_says(extractor.check_extractor(Tried(skipped="busy")), SKIP, "busy")
 

@@ -31,6 +31,7 @@ from service.model_files import command as models_command
 from service.model_files import fetching
 from service.model_files.downloading import Patience
 from service.model_files.fetching import Origin, fetch_model, file_url
+from service.settings import load
 
 EXTRACTOR = "mobilenet_v1_1.0_224_quant_embedding_extractor"
 COMMIT = "104342d2d3480b3e66203073dac24f4e2dbb4c41"
@@ -277,7 +278,7 @@ def test_what_to_do_without_internet(fetch, server, fault):
 
     assert f"the server answers {fault}" in lines[0]
     assert lines[2] == f"  {server.url}/owner/name/raw/abc/some/tiny.tflite (7,808 bytes)"
-    assert lines[-1].endswith("coral-learn models fetch tiny --from tiny.tflite tiny_edgetpu.tflite")
+    assert lines[-1].endswith(": --from tiny.tflite tiny_edgetpu.tflite")
 
 
 @pytest.mark.parametrize(
@@ -422,6 +423,55 @@ def test_fetch_command(server, folder, capsys, monkeypatch):
     assert result["manifest"] == str(folder / "tiny.json")
     assert result["mean_embedding"] is None
     assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+
+
+@pytest.fixture
+def config(folder, tmp_path):
+    """A configuration file of a service, and the place it is installed at."""
+    path = tmp_path / "coral-learn.conf"
+    path.write_text(f"[coral-learn]\ndata-dir = {folder.parent}\n")
+    return path
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize("way", ["flag", "variable"])
+def test_fetched_for_a_configuration(server, folder, config, capsys, monkeypatch, way):
+    """It goes where the file says, and what is printed is the line to add to it, until that is there."""
+    flags = ["--config", str(config)] if way == "flag" else []
+    if way == "variable":
+        monkeypatch.setenv("CORAL_LEARN_CONFIG", str(config))
+    command = ["models", "fetch", "tiny", "--mirror", server.url, *flags]
+    assert main(command) == 0
+    *_, where, line, end = capsys.readouterr().out.splitlines()
+    with config.open("a") as file:
+        file.write(line + "\n")
+    assert main(command) == 0
+    again = capsys.readouterr().out.splitlines()
+
+    assert str(config) in where
+    assert end == "  and restart the daemon"
+    assert load({}, {}, str(config)).model == str(folder / "tiny.tflite")
+    assert again[-2:] == [f"  {config} names it already", end]
+
+
+@pytest.mark.usefixtures("known")
+def test_fetched_for_the_service(server, folder, config, capsys, monkeypatch):
+    """With the installed configuration systemd's command is said; without it, that the service looks elsewhere."""
+    monkeypatch.setattr(models_command, "SERVICE_CONFIG", str(config))
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder.parent / "home"))
+    fetch = ["models", "fetch", "tiny", "--mirror", server.url]
+    assert main([*fetch, "--config", str(config)]) == 0
+    for_service = capsys.readouterr().out
+    assert main(fetch) == 0
+    for_nobody = capsys.readouterr().out
+    monkeypatch.setattr(models_command, "_HIDDEN", (str(folder.parent) + "/",))
+    assert main([*fetch, "--config", str(config)]) == 0
+    hidden = capsys.readouterr().out
+
+    assert for_service.endswith("  and restart: sudo systemctl restart coral-learn\n")
+    assert "home folder" not in for_service
+    assert for_nobody.endswith(f"fetch it with --config {config}\n")
+    assert "the service sees no home folder" in hidden
 
 
 @pytest.mark.usefixtures("known")

@@ -16,6 +16,7 @@ from service.installing.place import Place
 from service.installing.programs import Programs
 from service.installing.source import Source, shipped_folder
 from service.installing.versions import Versions
+from service.settings import load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOO_NEW = 1000
@@ -116,13 +117,22 @@ def test_first_installation_is_enabled_and_started_when_asked(installer, system,
     assert system.active
 
 
-def test_configuration_is_never_overwritten(installer, place, source):
-    """The new one lies beside it."""
+def test_configuration_is_never_overwritten(installer, place, source, said):
+    """The new one lies beside it; that one's own doesn't name the data folder is said."""
     place.config.parent.mkdir()
-    place.config.write_text("mine")
+    place.config.write_text("mine\n#data-dir =\n")
     installer.install(source, False)
-    assert place.config.read_text() == "mine"
+    assert place.config.read_text() == "mine\n#data-dir =\n"
     assert "port" in place.example.read_text()
+    assert [line for line in said if "`data-dir = /var/lib/coral-learn`" in line]
+
+
+def test_data_folder_of_the_configuration_is_known(installer, place, source, said):
+    """Nothing is said of a data folder where the configuration names one, as the one that comes with it does."""
+    installer.install(source, False)
+    installer.install(source, False)
+    assert load({}, {}, str(place.config)).data_dir == "/var/lib/coral-learn"
+    assert not [line for line in said if "data-dir" in line]
 
 
 def test_upgrade_restarts_what_runs_and_keeps_one_version(installer, system, place, source):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service.__main__ import main
 from service.errors import SettingsError
 from service.settings import Settings, example_config, load, load_with_origins, markdown_table
 
@@ -95,15 +96,34 @@ def test_readme_lists_every_setting():
 
 
 def test_example_configuration_explains_every_setting(tmp_path):
-    """The file that is installed with the unit is the generated one; its lines are the defaults, and can be read."""
-    text = (ROOT / "systemd" / "coral-learn.conf").read_text(encoding="utf-8")
-    assert text == example_config(), "coral-learn print-config --example > systemd/coral-learn.conf"
-    assert load({}, {}, str(ROOT / "systemd" / "coral-learn.conf")) == load({}, {})
+    """Its lines are the defaults, and can be read."""
     in_force = tmp_path / "in_force.conf"
-    in_force.write_text(re.sub("^#(?=[a-z])", "", text, flags=re.MULTILINE))
+    in_force.write_text(re.sub("^#(?=[a-z])", "", example_config(), flags=re.MULTILINE))
     loaded = load_with_origins({}, {}, str(in_force))
     assert loaded.settings == load({}, {})
     assert set(loaded.origins) == {field.name for field in dataclasses.fields(Settings)}
+
+
+def test_installed_configuration_names_the_data_folder():
+    """The generated one, with the folder that systemd makes in force: commands don't get it from systemd."""
+    path = ROOT / "systemd" / "coral-learn.conf"
+    generated = "coral-learn print-config --example --data-dir /var/lib/coral-learn > systemd/coral-learn.conf"
+    assert path.read_text(encoding="utf-8") == example_config({"data_dir": "/var/lib/coral-learn"}), generated
+    loaded = load_with_origins({}, {}, str(path))
+    assert set(loaded.origins) == {"data_dir"}
+    assert loaded.settings == load({}, {"STATE_DIRECTORY": "/var/lib/coral-learn"})
+
+
+def test_example_configuration_with_settings_in_force(capsys, tmp_path):
+    """Flags of the command are in force in what it prints; one that can't be is refused."""
+    assert main(["print-config", "--example", "--port", "9000", "--camera", "none"]) == 0
+    path = tmp_path / "printed.conf"
+    path.write_text(capsys.readouterr().out)
+    loaded = load_with_origins({}, {}, str(path))
+    assert set(loaded.origins) == {"port", "camera"}
+    assert (loaded.settings.port, loaded.settings.camera) == (9000, "none")
+    assert main(["print-config", "--example", "--port", "none"]) == 2
+    assert "whole number" in capsys.readouterr().err
 
 
 def test_example_configuration_marks_what_can_be_reloaded():

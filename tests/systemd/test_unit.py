@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.installing.place import GROUPS
+from service.installing.place import GROUPS, Place
+from service.settings import load
 from service.watchdog import Watchdog
 
 UNIT = Path(__file__).resolve().parent.parent.parent / "systemd" / "coral-learn.service"
@@ -93,6 +94,13 @@ def test_groups_of_the_unit_are_those_that_are_made():
     (named,) = re.findall(r"^SupplementaryGroups=(.*)$", UNIT.read_text(), re.MULTILINE)
     assert sorted(named.split()) == sorted(GROUPS)
     assert sorted(re.findall(r"^m coral-learn (\S+)$", made, re.MULTILINE)) == sorted(GROUPS)
+
+
+def test_data_folder_is_the_one_everywhere():
+    """What systemd makes is what the installed configuration names to commands, and what --purge removes."""
+    (made,) = re.findall(r"^StateDirectory=(\S+)$", UNIT.read_text(), re.MULTILINE)
+    named = load({}, {}, str(UNIT.parent / "coral-learn.conf")).data_dir
+    assert named == f"/var/lib/{made}" == str(Place(Path("/")).state)
 
 
 def test_watchdog_has_time_for_several_looks():
