@@ -110,7 +110,9 @@ def _welcome(daemon) -> str:
         header = ' -H "Authorization: Bearer TOKEN"'
     taught, asked, name, kind = "cat.jpg", "what.jpg", "cat", "jpeg"
     if daemon.shows_demo:
-        taught, asked = (f"{daemon.camera_source}/{variant}-star.png" for variant in (0, 1))
+        from service.demo import picture_of
+
+        taught, asked = (f"{daemon.camera_source}/{picture_of('star', variant)}" for variant in (0, 1))
         name, kind = "star", "png"
     send = f'  curl{header} -H "Content-Type: image/{kind}" --data-binary'
     lines += [

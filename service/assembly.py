@@ -14,7 +14,7 @@ from service.calibrating import Calibrating
 from service.camera import Camera, CameraOptions
 from service.camera.sources import AUTO, resolve_camera
 from service.capturing import Capturing
-from service.demo import draw_demo
+from service.demo import DRAWN, FPS, draw_demo
 from service.doctor.practice import Practice
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
@@ -44,7 +44,6 @@ from service.writing import ModelWriter
 log = logging.getLogger(__name__)
 
 _MEGAPIXEL = 1000 * 1000
-_DEMO_FPS = 0.4  # slow enough to teach what is shown
 
 
 def open_store(settings: Settings) -> Store:
@@ -170,4 +169,5 @@ def camera_options(settings: Settings, store: Store) -> CameraOptions:
     )
     if not shows_demo(settings):
         return options
-    return options._replace(source=str(draw_demo(store.folder / "demo")), fps=settings.camera_fps or _DEMO_FPS)
+    drawn = str(draw_demo(store.folder / "demo"))
+    return options._replace(source=drawn, kind=DRAWN, fps=settings.camera_fps or FPS)

@@ -1,4 +1,7 @@
-"""Drawn pictures to try the service with when no camera is connected: three things in many positions."""
+"""Drawn pictures to try the service with when no camera is connected: three things in many positions.
+
+One thing after the other, each for a while, as if somebody held it up.
+"""
 
 from pathlib import Path
 
@@ -7,21 +10,31 @@ import numpy as np
 from service.store.files import make_folder
 
 THINGS = ("ball", "cup", "star")
-_VARIANTS = 8
+DRAWN = "drawn"  # the kind of camera this is
+_IN_A_ROW, _ROUNDS = 4, 2
+FPS = 0.6  # pictures a second: a thing is shown for seven seconds, long enough to find the button and hold it
 _SIDE = 256
 
 
 def draw_demo(folder: Path) -> Path:
-    """Draw the pictures into a folder, THING-N.png, unless they are there. Returns the folder."""
+    """Draw the pictures into a folder, NN-THING.png in the order of showing, unless they are there. Returns it."""
     import cv2
 
     make_folder(folder)
-    for variant in range(_VARIANTS):
-        for thing in THINGS:
-            path = folder / f"{variant}-{thing}.png"
-            if not path.exists():
-                cv2.imwrite(str(path), draw(thing, variant)[..., ::-1])
+    shown = {picture_of(thing, variant): (thing, variant) for thing in THINGS for variant in range(_IN_A_ROW * _ROUNDS)}
+    for path in folder.glob("*.png"):
+        if path.name not in shown:  # of another version
+            path.unlink()
+    for name, (thing, variant) in shown.items():
+        if not (folder / name).exists():
+            cv2.imwrite(str(folder / name), draw(thing, variant)[..., ::-1])
     return folder
+
+
+def picture_of(thing: str, variant: int) -> str:
+    """The name of a picture's file."""
+    turn, place = divmod(variant, _IN_A_ROW)
+    return f"{(turn * len(THINGS) + THINGS.index(thing)) * _IN_A_ROW + place:02d}-{thing}.png"
 
 
 def draw(thing: str, variant: int) -> np.ndarray:

@@ -73,7 +73,7 @@ class Reader:
 
     @property
     def kind(self) -> Optional[str]:
-        return self._source.kind if self._source is not None else None
+        return self._options.kind or (self._source.kind if self._source is not None else None)
 
     @property
     def broken(self) -> int:

@@ -12,7 +12,7 @@ class CameraOptions(NamedTuple):
     width, height, format : asked of a V4L2 device, in pixels and as four characters, "" for the driver's choice;
     rotate : degrees clockwise; mirror : left and right exchanged, after turning; region : what is kept of the
     picture after both, None for all; frozen_s : seconds of identical pictures from a camera after which it counts
-    as lost, 0 for never
+    as lost, 0 for never; kind : what to call the source, "" for what it is
     """
 
     source: Optional[str] = None
@@ -24,6 +24,7 @@ class CameraOptions(NamedTuple):
     mirror: bool = False
     region: Optional[Region] = None
     frozen_s: float = 10.0
+    kind: str = ""
 
 
 class Patience(NamedTuple):

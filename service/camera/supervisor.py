@@ -50,7 +50,7 @@ class CameraState(NamedTuple):
     """How the camera is.
 
     state : none, starting, online or lost; reason : why, "" when online; source : without passwords
-    since : when this state began, in seconds since 1970; kind : v4l2, rtsp, http, video or folder, once known
+    since : when this state began, in seconds since 1970; kind : v4l2, rtsp, http, video, folder or drawn, once known
     restarts : processes started after the first; width, height : of the newest picture; fps : of the source, as
     seen; broken : pictures that were damaged. The last two are brought up to date every few seconds.
     """

@@ -332,7 +332,7 @@ COMPONENTS: Dict[str, Schema] = {
             reason=TEXT,
             source=or_null(TEXT),
             since={"type": "number", "description": "when it came to be so, in seconds since 1970"},
-            kind=or_null(text("v4l2, rtsp, http, video or folder")),
+            kind=or_null(text("v4l2, rtsp, http, video, folder, or drawn: pictures in the place of a camera")),
             restarts=dict(COUNT, description="processes started after the first"),
             width=or_null(COUNT),
             height=or_null(COUNT),
