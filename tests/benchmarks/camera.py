@@ -1,20 +1,25 @@
 """What the camera's stages cost, and how near the live loop comes to the bare extractor, side by side in one run.
 
-    .venv/bin/python tests/benchmarks/camera.py [stages] [loop] [--seconds N] [--threads N] [--model FILE]
+    .venv/bin/python tests/benchmarks/camera.py [stages] [loop] [viewers] [--seconds N] [--threads N] [--model FILE]
 
 Stages: each as a ratio to the naive way, which decodes the whole picture and resizes it. Loop: frames a second of a
 running daemon and of the extractor alone, in turns, with a camera that is faster than both. Ratios count; the
-milliseconds are this machine's. `--camera URL|FOLDER` adds a source of yours to the loop.
+milliseconds are this machine's. Viewers: what the daemon's own process takes of a processor for a camera of 30 frames
+a second, and for pages that show it. `--camera URL|FOLDER` adds a source of yours to the loop.
 """
 
 import argparse
+import contextlib
 import os
 import signal
+import socket
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
@@ -35,18 +40,19 @@ SIZES = {"480p": (640, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 PICTURES = 8
 ROUNDS = 40
 TURNS = 5
+PAGE_STREAMS = ["/v1/stream", "/v1/camera/stream.mjpg?annotated=false"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help="stages, loop")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="stages, loop, viewers")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement of the loop")
     parser.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1), help="of the extractor")
     parser.add_argument("--model", help="another extractor than the bundled one")
     parser.add_argument("--camera", help="a source to measure the loop with as well")
     wanted = parser.parse_args()
-    for part in wanted.parts or ("stages", "loop"):
-        {"stages": stages, "loop": loop}[part](wanted)
+    for part in wanted.parts or ("stages", "loop", "viewers"):
+        {"stages": stages, "loop": loop, "viewers": viewers}[part](wanted)
 
 
 def stages(wanted) -> None:
@@ -133,6 +139,58 @@ def compare(wanted, extractor: Extractor, name: str, camera: str, data_dir: Path
         f"loop {name}: {statistics.median(watched):.1f} frames a second, the extractor alone "
         f"{statistics.median(alone):.1f}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
     )
+
+
+def viewers(wanted) -> None:
+    """Processor time of the daemon's process, without what classifies: for nobody, and for pages with the picture."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "frames"
+        folder.mkdir()
+        for number in range(PICTURES):
+            (folder / f"{number}.jpg").write_bytes(picture(number, 640, 480))
+        flags = ["--camera", str(folder), "--camera-fps", "30", "--threads", str(wanted.threads)]
+        daemon = RunningDaemon(Path(place) / "data", *flags)
+        daemon.wait_ready()
+        for number in range(3):
+            daemon.teach(f"class {number}", picture(number, 640, 480))
+        time.sleep(3.0)
+        for count in (0, 1, 4):
+            pages = [open_stream(daemon, path) for path in PAGE_STREAMS * count]
+            time.sleep(1.0)
+            before, began = processor_seconds(daemon.process.pid), time.perf_counter()
+            seen = frames_a_second(daemon, 2 * wanted.seconds)
+            taken = (processor_seconds(daemon.process.pid) - before) / (time.perf_counter() - began)
+            print(
+                f"viewers: {seen:.1f} frames a second and {count} pages take {taken:.3f} of a processor in the daemon"
+            )
+            for page in pages:
+                page.shutdown(socket.SHUT_RDWR)
+                page.close()
+            time.sleep(4.0)
+        daemon.stop()
+
+
+def open_stream(daemon: RunningDaemon, path: str) -> socket.socket:
+    """A connection whose endless answer is read and thrown away."""
+    address = urlsplit(daemon.url)
+    connection = socket.create_connection((address.hostname, address.port))
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+    status = connection.recv(12)
+    assert status == b"HTTP/1.1 200", status
+
+    def drain() -> None:
+        with contextlib.suppress(OSError):
+            while connection.recv(65536):
+                pass
+
+    threading.Thread(target=drain, daemon=True).start()
+    return connection
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def picture(seed: int, width: int, height: int) -> bytes:
