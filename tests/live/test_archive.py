@@ -242,6 +242,23 @@ def test_no_room_for_an_archive(start_daemon, tiny_model, colour_files):
     assert (reply.status, reply.json["code"]) == (507, "store_full")
 
 
+def test_export_of_what_can_not_be_read(tiny_daemon, make_picture, encode):
+    """A picture whose file is gone is missing in the archive; one that fails to be read breaks the connection."""
+    for seed in range(2):
+        large = encode(make_picture("red", seed, 400, 300), "BMP")
+        assert tiny_daemon.teach("a", large).status == 201
+    example = tiny_daemon.teach("b", encode(make_picture("blue", 0))).json["accepted"][0]
+    path = tiny_daemon.data_dir / "images" / example["sha256"][:2] / example["sha256"]
+    path.unlink()
+    with zipfile.ZipFile(io.BytesIO(tiny_daemon.get("/v1/export").body)) as archive:
+        assert json.loads(archive.read("manifest.json").decode())["missing"] == 1
+    path.mkdir()
+    with pytest.raises(http.client.IncompleteRead):
+        tiny_daemon.get("/v1/export")
+    assert f"whose files are gone; of the examples {example['id']}" in tiny_daemon.log
+    assert "an export is broken off" in tiny_daemon.log
+
+
 def test_places_for_exports(start_daemon, tiny_model):
     """An export takes one of the places of those who watch, and gives it back."""
     daemon = start_daemon("--model", str(tiny_model), "--max-streams", "1")

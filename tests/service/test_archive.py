@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coral_learn.extractor import ExtractorInfo
-from service.errors import ArchiveUnusable, Invalid, NotFound
+from service.errors import ArchiveUnusable, Invalid, NotFound, StoreError
 from service.store import Store
 from service.store.archive import MANIFEST, PART_ROWS, folder_names, pack_rows, unpack_rows, write_archive
 from service.store.classes import check_name
@@ -149,8 +149,30 @@ def test_left_out_when_deleted_meanwhile(store):
     file = io.BytesIO(start + b"".join(pieces))
     with zipfile.ZipFile(file) as archive:
         manifest = json.loads(archive.read(MANIFEST).decode())
-    assert (len(manifest["examples"]), manifest["left_out"]) == (3, 1)
+    assert (len(manifest["examples"]), manifest["left_out"], manifest["missing"]) == (3, 1, 0)
     assert {one["class"] for one in manifest["examples"]} == {"a"}
+
+
+def test_picture_whose_file_is_gone(store, caplog):
+    """All others are in the archive, which says that one is missing; so does the log, and of which example."""
+    lost, kept = add(store, "a", b"1"), add(store, "a", b"2")
+    store.images.path(hashlib.sha256(b"1").hexdigest()).unlink()
+    with zipfile.ZipFile(written(store)) as archive:
+        manifest = json.loads(archive.read(MANIFEST).decode())
+    assert [one["file"] for one in manifest["examples"]] == [f"a/{kept}.jpg"]
+    assert (manifest["left_out"], manifest["missing"]) == (1, 1)
+    (line,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert lost in line.getMessage()
+
+
+def test_picture_that_can_not_be_read(store):
+    """An archive without a picture that is there is none."""
+    add(store, "a", b"1")
+    path = store.images.path(hashlib.sha256(b"1").hexdigest())
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreError, match="can't be used"):
+        written(store)
 
 
 def test_embeddings_of_another_extractor(store):
