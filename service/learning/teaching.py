@@ -3,7 +3,7 @@
 import logging
 from contextlib import contextmanager
 from itertools import zip_longest
-from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Union
+from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from service.learning.versions import Versions
 from service.store import Store
 from service.store.classes import StoredClass
 from service.store.examples import NewPicture, Origin, StoredExample
-from service.store.journal import StoredStep
+from service.store.journal import IMPORT, StoredStep
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 ADD_CLASS, RENAME_CLASS, MERGE_CLASSES, DELETE_CLASS = "add_class", "rename_class", "merge_classes", "delete_class"
 ENABLE_CLASS, DISABLE_CLASS = "enable_class", "disable_class"
 ADD_EXAMPLES, MOVE_EXAMPLE, DELETE_EXAMPLE = "add_examples", "move_example", "delete_example"
-IMPORT, UNDO = "import", "undo"  # these can't be undone
+UNDO = "undo"  # this can't be undone, nor can an import
 # Of these several in a row can be undone at once. Their inverses only take away what the step itself brought: none
 # needs the trash, which every later step empties, or what another inverse leaves.
 TOGETHER = (ADD_CLASS, RENAME_CLASS, ADD_EXAMPLES)
@@ -130,10 +130,14 @@ class Teaching:
     def create_class(self, name: str, enabled: bool = True) -> Changed:
         """Add a class without examples. Raises `Conflict`."""
         with self._step(ADD_CLASS) as step:
-            self._must_not_be_pretrained(name)
-            number = self._store.classes.create(step.connection, name, enabled)
+            number = self._create(step, name, enabled)
             step.note(number=number, name=name)
         return Changed(StoredClass(number, name, 0, enabled), step.done)
+
+    def import_class(self, job: str, name: str, enabled: bool) -> None:
+        """Add a class without examples as a part of an import job. Raises `Conflict`."""
+        with self._step(IMPORT) as step:
+            step.note(number=self._create(step, name, enabled), name=name, examples=[], made=True, job=job)
 
     def enable_class(self, name: str, enabled: bool) -> Changed:
         """Have a class taught and answered, or neither; its examples stay. Raises `NotFound`, `Conflict`."""
@@ -197,11 +201,28 @@ class Teaching:
 
     def add_examples(self, name: str, pictures: List[NewPicture], data: Iterable[bytes], origin: Origin) -> Taught:
         """Store pictures in a class, made when missing, and teach them to the live model. Raises `Conflict`."""
+        return self._add(ADD_EXAMPLES, name, pictures, data, [origin] * len(pictures))
+
+    def import_examples(
+        self, job: str, name: str, pictures: List[NewPicture], data: Iterable[bytes], origins: Sequence[Origin]
+    ) -> Taught:
+        """As `add_examples`, as a part of an import job. origins : one each"""
+        return self._add(IMPORT, name, pictures, data, origins, job=job)
+
+    def _add(
+        self,
+        action: str,
+        name: str,
+        pictures: List[NewPicture],
+        data: Iterable[bytes],
+        origins: Sequence[Origin],
+        **details: str,
+    ) -> Taught:
         self._answering.must_have_extractor()
         self._store.must_have_room(sum(picture.bytes for picture in pictures))
         for picture in pictures:
             self._answering.must_be_of(picture.extractor)
-        with self._step(IMPORT if origin.source == IMPORT else ADD_EXAMPLES) as step:
+        with self._step(action) as step:
             self._must_not_be_pretrained(name)
             # Before the rows, so that a row always has its picture.
             for picture, content in zip(pictures, data):
@@ -210,7 +231,7 @@ class Teaching:
             class_id = self._store.classes.find_or_create(step.connection, name)
             embeddings = self._first_embeddings(step, pictures)
             added = []
-            for picture in pictures:
+            for picture, origin in zip(pictures, origins):
                 example, new = self._store.examples.add(step.connection, class_id, picture, origin)
                 added.append(Added(example, new))
                 if new:
@@ -218,7 +239,7 @@ class Teaching:
                     step.learn.append((embeddings[picture.sha256], class_id))
             new_ones = [one.example for one in added if one.new]
             if new_ones or before is None:
-                step.note(number=class_id, name=name, examples=new_ones, made=before is None)
+                step.note(number=class_id, name=name, examples=new_ones, made=before is None, **details)
         return Taught(added, (before.examples if before else 0) + len(new_ones), step.done)
 
     def move_example(self, example_id: str, name: str) -> Changed:
@@ -384,6 +405,10 @@ class Teaching:
                 self._store.images.remove(sha256)
             except StoreError as error:  # the change is made all the same; the next start removes what nothing uses
                 log.error("the picture %s is still on the disk: %s", sha256[:12], error)
+
+    def _create(self, step: Step, name: str, enabled: bool) -> int:
+        self._must_not_be_pretrained(name)
+        return self._store.classes.create(step.connection, name, enabled)
 
     def _enable(self, step: Step, number: int, enabled: bool) -> None:
         self._store.classes.enable(step.connection, number, enabled)

@@ -119,7 +119,8 @@ def test_round_trip(store):
     found = {int(one.data): one for one in contents.pictures()}
     assert sorted(found) == list(range(count))
     for number, one in found.items():
-        assert one[:1] + one[2:4] == (f"it's {number % 3}?", f"c{number}", f"id {number}")
+        assert one.class_name == f"it's {number % 3}?"
+        assert one.origin[:3] == ("upload", f"c{number}", f"id {number}")
         assert one.embedding.tolist() == [number] * 4
 
 
@@ -235,7 +236,7 @@ def test_ours_packed_anew(store):
         files = [("my data/" + name, archive.read(name)) for name in archive.namelist()]
     for file in (zipped(files), tarred(files, pack=gzip.compress)):
         (one,) = Contents(file, LIMITS, INFO).pictures()
-        assert one[:4] == ("a?", b"1", "walk", None)
+        assert (one.class_name, one.data, one.origin[:3]) == ("a?", b"1", ("upload", "walk", None))
 
 
 names = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=100)
