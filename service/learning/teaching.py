@@ -14,7 +14,7 @@ from service.learning.versions import Versions
 from service.store import Store
 from service.store.classes import StoredClass
 from service.store.examples import NewPicture, Origin, StoredExample
-from service.store.journal import IMPORT, StoredStep
+from service.store.journal import IMPORT, StoredStep, drop_unused
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 ADD_CLASS, RENAME_CLASS, MERGE_CLASSES, DELETE_CLASS = "add_class", "rename_class", "merge_classes", "delete_class"
 ENABLE_CLASS, DISABLE_CLASS = "enable_class", "disable_class"
 ADD_EXAMPLES, MOVE_EXAMPLE, DELETE_EXAMPLE = "add_examples", "move_example", "delete_example"
-UNDO = "undo"  # this can't be undone, nor can an import
+UNDO = "undo"  # this can't be undone
 # Of these several in a row can be undone at once. Their inverses only take away what the step itself brought: none
 # needs the trash, which every later step empties, or what another inverse leaves.
 TOGETHER = (ADD_CLASS, RENAME_CLASS, ADD_EXAMPLES)
@@ -64,6 +64,8 @@ class Step:
     """One change under way. Rows change through `connection`; the rest says what follows from them.
 
     forget, learn : lessons of the examples that go and come; those of disabled classes are left out at the end
+    teaches_anew : whether too many go for that, so that the live model is made from what is stored instead
+    dropped : pictures of examples that are gone for good
     """
 
     def __init__(self, store: Store, connection, action: str):
@@ -72,8 +74,10 @@ class Step:
         self.details: Dict[str, Any] = {}
         self.forget: List[Lesson] = []
         self.learn: List[Lesson] = []
+        self.dropped: List[str] = []
         self.changes_examples = False
         self.brings_classes_back = False
+        self.teaches_anew = False
 
     @property
     def number(self) -> int:
@@ -96,7 +100,8 @@ class Step:
         if self._number is None:
             return []
         self._store.journal.close(self.connection, self._number, self.details)
-        return self._store.journal.empty(self.connection, before=self._number)
+        unused = self._store.journal.empty(self.connection, before=self._number)
+        return unused + drop_unused(self.connection, self.dropped)
 
 
 class Teaching:
@@ -117,6 +122,7 @@ class Teaching:
             ADD_EXAMPLES: self._undo_add_examples,
             MOVE_EXAMPLE: self._undo_move_example,
             DELETE_EXAMPLE: self._undo_delete_example,
+            IMPORT: self._undo_import,
         }
         answering.change(store.classes.names(), store.classes.disabled(), [], [], int(store.note(REVISION) or 0))
 
@@ -277,6 +283,8 @@ class Teaching:
     def undo(self, step_number: Optional[int] = None) -> StoredStep:
         """Take back the last step; returns it. Raises `Conflict` where it can't be.
 
+        All steps of an import count as one, which is named by the last of them.
+
         step_number : the step that is meant; it must be the last one
         """
         with self._step(UNDO) as step:
@@ -305,7 +313,8 @@ class Teaching:
         last = self._store.journal.last()
         if last is None:
             raise Conflict("there is nothing to undo: nothing was taught yet", "nothing_to_undo")
-        if last.action not in self._inverses or last.details.get("for_good"):
+        older = last.action == IMPORT and "job" not in last.details  # older daemons didn't note whose step it was
+        if last.action not in self._inverses or last.details.get("for_good") or older:
             how = "for good, " if last.details.get("for_good") else ""
             raise Conflict(f"the last step, {last.id} ({how}{last.action}), can't be undone", "nothing_to_undo")
         if step_number not in (None, last.id):
@@ -363,6 +372,25 @@ class Teaching:
     def _undo_delete_example(self, step: Step, last: StoredStep) -> None:
         self._put_back(step, last)
 
+    def _undo_import(self, step: Step, last: StoredStep) -> None:
+        """Take away what all steps of an import brought, for good: there may be too much of it for the trash."""
+        job, journal = last.details["job"], self._store.journal
+        if any(one.id == job for one in self._store.jobs.unfinished()):
+            raise Conflict(f"the import {job} is under way; cancel the job or wait for its end", "import_under_way")
+        steps = journal.of_import(job)
+        if journal.count_since(steps[-1]) != len(steps):
+            raise Conflict(
+                f"the import {job} can't be undone, as something else was changed while it went on", "step_passed"
+            )
+        count = 0
+        for one in map(journal.get, steps):
+            count += len(one.details["examples"])
+            step.dropped += self._store.examples.remove(step.connection, one.details["examples"])
+            if one.details["made"]:
+                self._store.classes.delete(step.connection, one.details["number"])
+        step.note(job=job, count=count)
+        step.changes_examples = step.teaches_anew = bool(count)
+
     # -- parts ------------------------------------------------------------------------------
 
     @contextmanager
@@ -392,6 +420,8 @@ class Teaching:
     def _follow(self, step: Step, names: Dict[int, str], disabled: FrozenSet[int], revision: int) -> None:
         """Do in memory what is done on the disk."""
         try:
+            if step.teaches_anew:
+                self._versions.teach_anew(revision)
             self._answering.change(names, disabled, step.forget, step.learn, revision)
             if step.brings_classes_back:
                 self._versions.load_again()

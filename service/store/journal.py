@@ -65,6 +65,12 @@ class Journal:
         with self._database.read() as connection:  # no name can look like this key: its quotes would be escaped
             return [row["id"] for row in connection.execute(query, (IMPORT, f'"job": {json.dumps(job)}'))]
 
+    def count_since(self, step: int) -> int:
+        """How many steps changed what is taught from this one on."""
+        query = "SELECT COUNT(*) FROM steps WHERE id >= ? AND action != ?"
+        with self._database.read() as connection:
+            return connection.execute(query, (step, ACTIVATE)).fetchone()[0]
+
     def page(self, page: int, size: int) -> Tuple[List[StoredStep], int]:
         """One page of the steps, newest first; and how many there are."""
         with self._database.read() as connection:

@@ -128,6 +128,22 @@ def test_any_archive_with_folders(tiny_daemon, colour_files):
     assert (again["accepted"], again["duplicates"]) == (0, 10)
 
 
+def test_undone(tiny_daemon, colour_files, make_picture, encode):
+    """An import is taken back as one, once it has ended; while it goes on it is refused."""
+    assert tiny_daemon.teach("red", encode(make_picture("red", 5000))).status == 201
+    before = tiny_daemon.get("/v1/examples").json["items"]
+    job = send(tiny_daemon, packed(colour_files(200)))
+    tiny_daemon.wait_for(lambda: sum(examples(tiny_daemon).values()) >= 51, 60, "fifty examples")
+    assert tiny_daemon.post_json("/v1/undo", {}).json["code"] == "import_under_way"
+    assert ended(tiny_daemon, job)["metrics"]["accepted"] == 600
+    reply = tiny_daemon.post_json("/v1/undo", {})
+    assert (reply.status, reply.json["undone"]["details"]["job"]) == (200, job["id"])
+    assert examples(tiny_daemon) == {"red": 1}
+    assert tiny_daemon.get("/v1/examples").json["items"] == before
+    assert len(list((tiny_daemon.data_dir / "images").glob("??/*"))) == 1
+    assert tiny_daemon.get("/v1/journal").json["items"][0]["details"]["count"] == 600
+
+
 def test_archives_that_are_refused(tiny_daemon, colour_files):
     """What is no archive is refused at once, what holds nothing fails, with a code that says why."""
     archive = packed(colour_files(1))
