@@ -47,6 +47,7 @@ def create_app(services: Services) -> Flask:
     app.json.sort_keys = False
     app.json.ensure_ascii = False
     app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False  # nothing is at /v1//classes; a redirect would leave as HTML
     accounting.register(app, services.metrics)
     problems.register(app)
     access.register(app, services.access)
