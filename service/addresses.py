@@ -7,9 +7,11 @@ import re
 _PASSWORD = re.compile(
     r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s/?#:@\[]{0,200}):(?!\d{1,5}(?:[/?#\s]|$))\S{0,500}@", re.IGNORECASE
 )
-_PARAMETER = re.compile(r"([?&](?:password|passwd|pass|pwd|token)=)[^\s&#]+", re.IGNORECASE)
+# Cameras call what lets in as they like: apikey, user_pwd, authToken, secret. One name too many does no harm.
+_SECRET = r"(?:pass|pwd|token|secret|auth|credential|signature|key(?==))"
+_PARAMETER = re.compile(rf"([?&;][^\s?&;#=]{{0,50}}?{_SECRET}[^\s?&;#=]{{0,50}}=)[^\s&#]+", re.IGNORECASE)
 
 
 def masked(text: str) -> str:
-    """A text with the passwords of all addresses in it hidden: scheme://user:***@host, ?pwd=***."""
+    """A text with passwords and other secrets of all addresses in it hidden: scheme://user:***@host, ?apikey=***."""
     return _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))

@@ -31,6 +31,7 @@ ServiceError
 |   |-- Unreachable (ConnectionError)   no daemon answers there
 |   |   `-- ConnectionLost              one did, and went away
 |   |-- UnexpectedAnswer (ValueError)   what answers there is no daemon of ours
+|   |-- ArchiveIncomplete (RuntimeError) an archive was written, without all pictures
 |   `-- AddressError (ValueError)       no address a daemon can have
 `-- PortUnusable (OSError)            the address can't be listened on
 """
@@ -254,6 +255,16 @@ class UnexpectedAnswer(ClientError, ValueError):
     """Something answers at the address, but not as this API does."""
 
     code = "unexpected_answer"
+
+
+class ArchiveIncomplete(ClientError, RuntimeError):
+    """An archive was written whole, but the daemon had lost pictures. bytes : its size; missing : how many"""
+
+    code = "archive_incomplete"
+
+    def __init__(self, detail: str, size: int, missing: int):
+        super().__init__(detail)
+        self.bytes, self.missing = size, missing
 
 
 class AddressError(ClientError, ValueError):

@@ -13,9 +13,7 @@ class Models(Calls):
 
     def models(self) -> List[Dict[str, Any]]:
         """Every model: the live one, then the versions, newest first."""
-        answer = self._transport.json("GET", "/v1/models")
-        with self._transport.understood():
-            return list(answer["items"])
+        return list(self._transport.pages("/v1/models"))
 
     def model(self, version: Union[int, str]) -> Dict[str, Any]:
         """One model. version : its number, or "live"."""

@@ -5,8 +5,8 @@ from typing import Callable, Optional
 
 from service.client import Client
 from service.commands.jobs import see_through
-from service.commands.printing import DONE, MEGABYTE, print_json
-from service.errors import SettingsError
+from service.commands.printing import DONE, MEGABYTE, complain, print_json
+from service.errors import ArchiveIncomplete, SettingsError
 from service.progress import Progress
 
 
@@ -14,13 +14,18 @@ def export(client: Client, parsed: argparse.Namespace) -> int:
     """Write everything that was taught to an archive."""
     if parsed.file.exists() and not parsed.replace:
         raise SettingsError(f"{parsed.file} is there; --replace writes over it")
+    incomplete = None
     with Progress("exporting") as progress:
-        size = client.export(parsed.file, _transfer(progress))
+        try:
+            size = client.export(parsed.file, _transfer(progress))
+        except ArchiveIncomplete as error:
+            incomplete, size = error, error.bytes
     if parsed.json:
-        print_json({"file": str(parsed.file), "bytes": size})
+        missing = 0 if incomplete is None else incomplete.missing
+        print_json({"file": str(parsed.file), "bytes": size, "missing": missing})
     else:
         print(f"{parsed.file}: {size / MEGABYTE:.1f} MB")
-    return DONE
+    return DONE if incomplete is None else complain(str(incomplete))
 
 
 def import_(client: Client, parsed: argparse.Namespace) -> int:

@@ -1,11 +1,12 @@
 """/v1/export and /v1/import: the whole data set as one archive"""
 
+import logging
 import time
 from typing import Iterator
 
 from flask import Blueprint, Response, request
 
-from service.errors import Invalid, Unavailable, UnsupportedBody
+from service.errors import Invalid, StoreError, Unavailable, UnsupportedBody
 from service.http.description import Media, describes
 from service.http.events import HeldStream
 from service.http.schemas import JOB_QUEUED
@@ -14,6 +15,8 @@ from service.http.training import job_response
 from service.jobs.importing import IMPORT
 from service.store.archive import write_archive
 from service.store.container import check_archive
+
+log = logging.getLogger(__name__)
 
 blueprint = Blueprint("archive", __name__)
 
@@ -33,7 +36,10 @@ _TYPES = (
 @blueprint.get("/v1/export")
 @describes(answers={200: Media(None, ("application/zip",)), 503: "too_many_streams"})
 def get_archive():
-    """The data set with embeddings as a zip: a folder a class, and a manifest."""
+    """The data set with embeddings as a zip: a folder a class, and a manifest.
+
+    Its `missing` counts the pictures whose files are gone. Where one can't be read the connection breaks.
+    """
     parts = services()
     response = Response(HeldStream(parts.watchers.places, _pieces(parts)), mimetype="application/zip")
     name = time.strftime("coral-learn-%Y-%m-%d.zip")
@@ -68,7 +74,12 @@ def add_archive():
 
 
 def _pieces(parts: Services) -> Iterator[bytes]:
-    for piece in write_archive(parts.store, parts.answering.extractor):
-        if parts.watchers.closed:  # an error, so that the connection breaks and nobody takes it for whole
-            raise Unavailable("the daemon stops, the archive is not complete")
-        yield piece
+    """The archive. What is raised breaks the connection, so that nobody takes half of it for whole."""
+    try:
+        for piece in write_archive(parts.store, parts.answering.extractor):
+            if parts.watchers.closed:
+                raise Unavailable("the daemon stops, the archive is not complete")
+            yield piece
+    except StoreError as error:
+        log.warning("an export is broken off: %s", error)
+        raise

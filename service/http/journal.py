@@ -27,12 +27,14 @@ def list_steps():
 @describes(
     answers={
         200: record(undone=ref("Step"), steps=list_of(STEP), model=ref("ModelTag")),
-        409: ("nothing_to_undo", "step_passed"),
+        409: ("nothing_to_undo", "step_passed", "import_under_way"),
     },
     body=Media(UNDO_BODY, required=False),
 )
 def undo():
     """Take back the last step; with {"step": N} only when that is the last one.
+
+    An import that has ended is taken back whole, by its last step, unless something else was changed while it went on.
 
     With {"steps": [N, ...]} all of these or none: those of one gesture, as the requests of one recording. They must be
     the last ones, and of several each must have added pictures or a class, or renamed one.

@@ -1,7 +1,7 @@
 """/v1/models"""
 
 import hashlib
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from flask import Blueprint, Response, jsonify, request, send_file
 
@@ -9,15 +9,14 @@ from coral_learn.heads import Head
 from coral_learn.training import INCREMENTAL
 from service.errors import Conflict, Invalid, NotFound
 from service.http.description import Media, describes
-from service.http.reading import json_body, truth
+from service.http.reading import json_body, paging, truth
 from service.http.schemas import (
     ACTIVE,
     HEAD_BODY,
+    PAGING,
     file_answers,
     flag,
-    list_of,
-    record,
-    ref,
+    page_of,
 )
 from service.http.services import services
 from service.learning import LIVE
@@ -28,10 +27,14 @@ blueprint = Blueprint("models", __name__)
 
 
 @blueprint.get("/v1/models")
-@describes(answers={200: record(items=list_of(ref("Model")))})
+@describes(answers={200: page_of("Model")}, query=PAGING)
 def list_models():
     """Every model: the live one, then the versions, newest first."""
-    return jsonify(items=[_live(), *(_as_dict(model) for model in services().store.models.all())])
+    page, size = paging()
+    models: List[Optional[StoredModel]] = [None, *services().store.models.all()]  # None is the live one
+    shown = models[page * size : (page + 1) * size]
+    items = [_live() if model is None else _as_dict(model) for model in shown]
+    return jsonify(items=items, page=page, size=size, total=len(models))
 
 
 @blueprint.get("/v1/models/<version>")

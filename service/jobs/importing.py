@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Union
+from typing import Any, Callable, Dict, List, Set, Union
 
 from coral_learn.errors import ImageError
 from coral_learn.image import ImageLimits, read_header
@@ -55,7 +55,7 @@ class Importing:
         with self._store.incoming.open(job.id) as file:
             limits = Limits(self._limits.max_bytes, self._most_bytes)
             contents = Contents(file, limits, self._answering.must_have_extractor())
-            tally = _Tally(report, contents, job)
+            tally = _Tally(report, contents, job.id, self._brought_before(job))
             batch = _Batch()
             for name in contents.disabled:
                 self._create(name, tally, enabled=False)
@@ -73,6 +73,13 @@ class Importing:
         tally.tell(at_once=True)
         if not tally.classes:
             raise ArchiveUnusable(tally.why_nothing(), "archive_empty")
+
+    def _brought_before(self, job: StoredJob) -> Set[str]:
+        """The examples that a job brought in before the daemon was started again."""
+        if not job.metrics.get("restarted"):
+            return set()
+        steps = map(self._store.journal.get, self._store.journal.of_import(job.id))
+        return {example for step in steps for example in step.details["examples"]}
 
     def _take(self, item, batch: "_Batch", tally: "_Tally", should_stop: Stop) -> None:
         """Prepare one picture for the batch; teach the batch before where this one can't join it."""
@@ -97,7 +104,7 @@ class Importing:
         if not batch.fits(item):
             self._teach(batch, tally, should_stop)
             tally.tell(at_once=True)
-        batch.add(item, new)
+        batch.add(item.class_name, item.data, item.origin, new)
 
     def _prepared(self, sha256: str, item: Packed, should_stop: Stop) -> Union[NewPicture, Unusable, None]:
         """A picture with its embedding, or why there is none; None when the job is to stop. Raises `ImageError`."""
@@ -119,10 +126,9 @@ class Importing:
 
     def _teach(self, batch: "_Batch", tally: "_Tally", should_stop: Stop) -> None:
         while batch.pictures and not should_stop():
-            name, capture, client_id = batch.key
-            origin = Origin(IMPORT, capture, client_id)
+            name = batch.class_name
             try:
-                taught = self._teaching.add_examples(name, batch.pictures, batch.data, origin)
+                taught = self._teaching.import_examples(tally.job, name, batch.pictures, batch.data, batch.origins)
             except Unavailable:  # the extractor was exchanged since these were embedded
                 time.sleep(_PATIENCE.pause)
                 self._embed_again(batch, tally, should_stop)
@@ -135,14 +141,14 @@ class Importing:
                 batch.clear()
 
     def _embed_again(self, batch: "_Batch", tally: "_Tally", should_stop: Stop) -> None:
-        before, batch.pictures, batch.data = list(zip(batch.pictures, batch.data)), [], []
-        for picture, data in before:
+        before = list(zip(batch.pictures, batch.data, batch.origins))
+        batch.clear()
+        for picture, data, origin in before:
             new = self._embedded(picture.sha256, data, should_stop)
             if isinstance(new, Unusable):
                 tally.reasons[new.code] += 1
             elif new is not None:
-                batch.pictures.append(new)
-                batch.data.append(data)
+                batch.add(batch.class_name, data, origin, new)
 
     def _create(self, name: str, tally: "_Tally", enabled: bool = True) -> None:
         """Make a class that came without pictures that could be used, or disabled, unless it is there."""
@@ -152,7 +158,7 @@ class Importing:
             self._store.classes.get(name)
         except NotFound:
             try:
-                self._teaching.create_class(name, enabled)
+                self._teaching.import_class(tally.job, name, enabled)
             except Conflict as error:
                 tally.reasons[error.code] += 1
                 return
@@ -160,43 +166,46 @@ class Importing:
 
 
 class _Batch:
-    """Pictures that are taught in one step: of one class and origin, fifty or 16 MB at most."""
+    """Pictures that are taught in one step: of one class, fifty or 16 MB at most."""
 
     def __init__(self) -> None:
-        self.pictures: List[NewPicture] = []
-        self.data: List[bytes] = []
-        self.key = ("", None, None)
-        self._bytes = 0
+        self.class_name = ""
+        self.clear()
 
     def fits(self, item: Packed) -> bool:
         """Whether a picture may join."""
         if not self.pictures:
             return True
         full = len(self.pictures) >= _BATCH or self._bytes + len(item.data) > _BATCH_BYTES
-        return not full and self.key == _key(item)
+        return not full and self.class_name == item.class_name
 
-    def add(self, item: Packed, new: NewPicture) -> None:
+    def add(self, class_name: str, data: bytes, origin: Origin, new: NewPicture) -> None:
         """Add one that fits."""
-        self.key = _key(item)
+        self.class_name = class_name
         self.pictures.append(new)
-        self.data.append(item.data)
-        self._bytes += len(item.data)
+        self.data.append(data)
+        self.origins.append(origin)
+        self._bytes += len(data)
 
     def clear(self) -> None:
         """Begin anew."""
-        self.pictures, self.data, self._bytes = [], [], 0
+        self.pictures: List[NewPicture] = []
+        self.data: List[bytes] = []
+        self.origins: List[Origin] = []
+        self._bytes = 0
 
 
 class _Tally:
     """What became of an archive's pictures so far, and telling it.
 
-    What the job brought in before the daemon was started again counts as accepted, not as known before.
+    job : its id; before : the examples it brought in before the daemon was started again, which count as accepted, not
+        as known before
     """
 
-    def __init__(self, report: Report, contents: Contents, job: StoredJob):
+    def __init__(self, report: Report, contents: Contents, job: str, before: Set[str]):
+        self.job = job
         self._report, self._total, self._told = report, contents.total, 0.0
-        self._began = job.started if job.metrics.get("restarted") else None
-        self._counted: Set[str] = set()  # as accepted; where one comes again it is twice in the archive
+        self._before = before  # less those that were counted: where one comes again it is twice in the archive
         self.done = self.accepted = self.duplicates = 0
         self.reasons: Dict[str, int] = Counter(contents.unusable)
         self.classes: Set[str] = set()
@@ -207,23 +216,15 @@ class _Tally:
         new = [one.example for one in taught.examples if one.new]
         self.accepted += len(new)
         self.duplicates += len(taught.examples) - len(new)
-        if self._began is not None:
-            self._counted.update(new)
 
     def count_known(self, known: StoredExample) -> None:
         """Count a picture whose class has it already."""
         self.classes.add(known.class_name)
-        if self._is_own(known):
-            self._counted.add(known.id)
+        if known.id in self._before:
+            self._before.remove(known.id)
             self.accepted += 1
         else:
             self.duplicates += 1
-
-    def _is_own(self, known: StoredExample) -> bool:
-        """Whether this job brought it in: there is one job at a time, so since it began no other import has run."""
-        if self._began is None or known.id in self._counted:
-            return False
-        return known.source == IMPORT and known.created >= self._began
 
     def tell(self, at_once: bool = False) -> None:
         """Report, but not too often."""
@@ -247,13 +248,3 @@ class _Tally:
             "classes": len(self.classes),
             "reasons": dict(self.reasons),
         }
-
-
-class _Key(NamedTuple):
-    class_name: str
-    capture: Optional[str]
-    client_id: Optional[str]
-
-
-def _key(item: Packed) -> _Key:
-    return _Key(item.class_name, item.capture, item.client_id)

@@ -3,7 +3,7 @@
 import logging
 from contextlib import contextmanager
 from itertools import zip_longest
-from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Union
+from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from service.learning.versions import Versions
 from service.store import Store
 from service.store.classes import StoredClass
 from service.store.examples import NewPicture, Origin, StoredExample
-from service.store.journal import StoredStep
+from service.store.journal import IMPORT, StoredStep, drop_unused
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 ADD_CLASS, RENAME_CLASS, MERGE_CLASSES, DELETE_CLASS = "add_class", "rename_class", "merge_classes", "delete_class"
 ENABLE_CLASS, DISABLE_CLASS = "enable_class", "disable_class"
 ADD_EXAMPLES, MOVE_EXAMPLE, DELETE_EXAMPLE = "add_examples", "move_example", "delete_example"
-IMPORT, UNDO = "import", "undo"  # these can't be undone
+UNDO = "undo"  # this can't be undone
 # Of these several in a row can be undone at once. Their inverses only take away what the step itself brought: none
 # needs the trash, which every later step empties, or what another inverse leaves.
 TOGETHER = (ADD_CLASS, RENAME_CLASS, ADD_EXAMPLES)
@@ -64,6 +64,8 @@ class Step:
     """One change under way. Rows change through `connection`; the rest says what follows from them.
 
     forget, learn : lessons of the examples that go and come; those of disabled classes are left out at the end
+    teaches_anew : whether too many go for that, so that the live model is made from what is stored instead
+    dropped : pictures of examples that are gone for good
     """
 
     def __init__(self, store: Store, connection, action: str):
@@ -72,8 +74,10 @@ class Step:
         self.details: Dict[str, Any] = {}
         self.forget: List[Lesson] = []
         self.learn: List[Lesson] = []
+        self.dropped: List[str] = []
         self.changes_examples = False
         self.brings_classes_back = False
+        self.teaches_anew = False
 
     @property
     def number(self) -> int:
@@ -96,7 +100,8 @@ class Step:
         if self._number is None:
             return []
         self._store.journal.close(self.connection, self._number, self.details)
-        return self._store.journal.empty(self.connection, before=self._number)
+        unused = self._store.journal.empty(self.connection, before=self._number)
+        return unused + drop_unused(self.connection, self.dropped)
 
 
 class Teaching:
@@ -117,6 +122,7 @@ class Teaching:
             ADD_EXAMPLES: self._undo_add_examples,
             MOVE_EXAMPLE: self._undo_move_example,
             DELETE_EXAMPLE: self._undo_delete_example,
+            IMPORT: self._undo_import,
         }
         answering.change(store.classes.names(), store.classes.disabled(), [], [], int(store.note(REVISION) or 0))
 
@@ -130,10 +136,14 @@ class Teaching:
     def create_class(self, name: str, enabled: bool = True) -> Changed:
         """Add a class without examples. Raises `Conflict`."""
         with self._step(ADD_CLASS) as step:
-            self._must_not_be_pretrained(name)
-            number = self._store.classes.create(step.connection, name, enabled)
+            number = self._create(step, name, enabled)
             step.note(number=number, name=name)
         return Changed(StoredClass(number, name, 0, enabled), step.done)
+
+    def import_class(self, job: str, name: str, enabled: bool) -> None:
+        """Add a class without examples as a part of an import job. Raises `Conflict`."""
+        with self._step(IMPORT) as step:
+            step.note(number=self._create(step, name, enabled), name=name, examples=[], made=True, job=job)
 
     def enable_class(self, name: str, enabled: bool) -> Changed:
         """Have a class taught and answered, or neither; its examples stay. Raises `NotFound`, `Conflict`."""
@@ -197,11 +207,28 @@ class Teaching:
 
     def add_examples(self, name: str, pictures: List[NewPicture], data: Iterable[bytes], origin: Origin) -> Taught:
         """Store pictures in a class, made when missing, and teach them to the live model. Raises `Conflict`."""
+        return self._add(ADD_EXAMPLES, name, pictures, data, [origin] * len(pictures))
+
+    def import_examples(
+        self, job: str, name: str, pictures: List[NewPicture], data: Iterable[bytes], origins: Sequence[Origin]
+    ) -> Taught:
+        """As `add_examples`, as a part of an import job. origins : one each"""
+        return self._add(IMPORT, name, pictures, data, origins, job=job)
+
+    def _add(
+        self,
+        action: str,
+        name: str,
+        pictures: List[NewPicture],
+        data: Iterable[bytes],
+        origins: Sequence[Origin],
+        **details: str,
+    ) -> Taught:
         self._answering.must_have_extractor()
         self._store.must_have_room(sum(picture.bytes for picture in pictures))
         for picture in pictures:
             self._answering.must_be_of(picture.extractor)
-        with self._step(IMPORT if origin.source == IMPORT else ADD_EXAMPLES) as step:
+        with self._step(action) as step:
             self._must_not_be_pretrained(name)
             # Before the rows, so that a row always has its picture.
             for picture, content in zip(pictures, data):
@@ -210,7 +237,7 @@ class Teaching:
             class_id = self._store.classes.find_or_create(step.connection, name)
             embeddings = self._first_embeddings(step, pictures)
             added = []
-            for picture in pictures:
+            for picture, origin in zip(pictures, origins):
                 example, new = self._store.examples.add(step.connection, class_id, picture, origin)
                 added.append(Added(example, new))
                 if new:
@@ -218,7 +245,7 @@ class Teaching:
                     step.learn.append((embeddings[picture.sha256], class_id))
             new_ones = [one.example for one in added if one.new]
             if new_ones or before is None:
-                step.note(number=class_id, name=name, examples=new_ones, made=before is None)
+                step.note(number=class_id, name=name, examples=new_ones, made=before is None, **details)
         return Taught(added, (before.examples if before else 0) + len(new_ones), step.done)
 
     def move_example(self, example_id: str, name: str) -> Changed:
@@ -256,6 +283,8 @@ class Teaching:
     def undo(self, step_number: Optional[int] = None) -> StoredStep:
         """Take back the last step; returns it. Raises `Conflict` where it can't be.
 
+        All steps of an import count as one, which is named by the last of them.
+
         step_number : the step that is meant; it must be the last one
         """
         with self._step(UNDO) as step:
@@ -284,7 +313,8 @@ class Teaching:
         last = self._store.journal.last()
         if last is None:
             raise Conflict("there is nothing to undo: nothing was taught yet", "nothing_to_undo")
-        if last.action not in self._inverses or last.details.get("for_good"):
+        older = last.action == IMPORT and "job" not in last.details  # older daemons didn't note whose step it was
+        if last.action not in self._inverses or last.details.get("for_good") or older:
             how = "for good, " if last.details.get("for_good") else ""
             raise Conflict(f"the last step, {last.id} ({how}{last.action}), can't be undone", "nothing_to_undo")
         if step_number not in (None, last.id):
@@ -342,6 +372,25 @@ class Teaching:
     def _undo_delete_example(self, step: Step, last: StoredStep) -> None:
         self._put_back(step, last)
 
+    def _undo_import(self, step: Step, last: StoredStep) -> None:
+        """Take away what all steps of an import brought, for good: there may be too much of it for the trash."""
+        job, journal = last.details["job"], self._store.journal
+        if any(one.id == job for one in self._store.jobs.unfinished()):
+            raise Conflict(f"the import {job} is under way; cancel the job or wait for its end", "import_under_way")
+        steps = journal.of_import(job)
+        if journal.count_since(steps[-1]) != len(steps):
+            raise Conflict(
+                f"the import {job} can't be undone, as something else was changed while it went on", "step_passed"
+            )
+        count = 0
+        for one in map(journal.get, steps):
+            count += len(one.details["examples"])
+            step.dropped += self._store.examples.remove(step.connection, one.details["examples"])
+            if one.details["made"]:
+                self._store.classes.delete(step.connection, one.details["number"])
+        step.note(job=job, count=count)
+        step.changes_examples = step.teaches_anew = bool(count)
+
     # -- parts ------------------------------------------------------------------------------
 
     @contextmanager
@@ -371,6 +420,8 @@ class Teaching:
     def _follow(self, step: Step, names: Dict[int, str], disabled: FrozenSet[int], revision: int) -> None:
         """Do in memory what is done on the disk."""
         try:
+            if step.teaches_anew:
+                self._versions.teach_anew(revision)
             self._answering.change(names, disabled, step.forget, step.learn, revision)
             if step.brings_classes_back:
                 self._versions.load_again()
@@ -384,6 +435,10 @@ class Teaching:
                 self._store.images.remove(sha256)
             except StoreError as error:  # the change is made all the same; the next start removes what nothing uses
                 log.error("the picture %s is still on the disk: %s", sha256[:12], error)
+
+    def _create(self, step: Step, name: str, enabled: bool) -> int:
+        self._must_not_be_pretrained(name)
+        return self._store.classes.create(step.connection, name, enabled)
 
     def _enable(self, step: Step, number: int, enabled: bool) -> None:
         self._store.classes.enable(step.connection, number, enabled)

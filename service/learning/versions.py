@@ -85,6 +85,14 @@ class Versions:
             self._answer_live(kind, answering.must_have_extractor(), answering.manifest, revision)
             self._restore_version()
 
+    def teach_anew(self, revision: int) -> None:
+        """Make the live model, as of a revision, of what is stored, with what was saved of it: after many changes."""
+        with self._store.changing:
+            answering = self._answering
+            if answering.extractor is not None:
+                self._answer_live(answering.live_facts["head"], answering.extractor, answering.manifest, revision)
+                self._restore_version()
+
     def load_again(self) -> None:
         """Read the version that answers from the disk again: classes it had to drop may be back."""
         with self._store.changing:

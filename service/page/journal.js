@@ -6,7 +6,8 @@ import {undo, unavailable} from "./messages.js"
 import {count, when} from "./words.js"
 
 const SHOWN = 8
-const FOR_GOOD = ["undo", "import"] // can't be taken back
+// An import is taken back whole; older daemons didn't note which of its steps belong together.
+const canUndo = ({action, details}) => action !== "undo" && (action !== "import" || "job" in details)
 
 export async function journalCard(card) {
 	try {
@@ -21,8 +22,11 @@ export async function journalCard(card) {
 				{},
 				make("span", {}, words(one)),
 				make("span", {class: "quiet"}, when(one.created)),
-				one === last && !FOR_GOOD.includes(one.action)
-					? working("Undo", () => undo([one.step]), {class: "small", "aria-label": `Undo: ${words(one)}`})
+				one === last && canUndo(one)
+					? working(undoing(one), () => undo([one.step]), {
+							class: "small",
+							"aria-label": `${undoing(one)}: ${words(one)}`
+						})
 					: null
 			)
 		)
@@ -36,6 +40,8 @@ export async function journalCard(card) {
 	}
 }
 
+const undoing = ({action}) => (action === "import" ? "Undo the whole import" : "Undo")
+
 function words({action, details}) {
 	const name = details.name || details.class || ""
 	const many = details.examples
@@ -43,6 +49,7 @@ function words({action, details}) {
 		: "pictures"
 	const texts = {
 		add_examples: `Taught ${name} ${many}`,
+		import: `Imported ${name} ${many}`,
 		add_class: `Added ${name}`,
 		delete_class: `Deleted ${name}`,
 		activate: details.model === "live" ? "Back to the live model" : `Version ${details.model} answers`

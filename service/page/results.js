@@ -65,7 +65,7 @@ async function show() {
 	const version = chosen === null ? known.status.model.version : chosen
 	if (version === "live" && known.taught.filter(item => item.examples).length < 2) return replace(view)
 	try {
-		const [report, models] = await Promise.all([getReport(version), getJson("/v1/models")])
+		const [report, models] = await Promise.all([getReport(version), getJson("/v1/models?size=1000")])
 		replace(
 			view,
 			choice(models.items, version),

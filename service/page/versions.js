@@ -49,7 +49,7 @@ async function show() {
 	if (!isShown("versions") || !known.status) return
 	const view = byId("versions")
 	try {
-		const [{items}, before] = await Promise.all([getJson("/v1/models"), versionBefore()])
+		const [{items}, before] = await Promise.all([getJson("/v1/models?size=1000"), versionBefore()])
 		compared = compared.filter(version => items.some(one => String(one.version) === version))
 		const key = JSON.stringify([items, before, compared, known.status.model])
 		if (view.dataset.key === key) return // what is the same stays, with the focus in it

@@ -10,6 +10,7 @@ A zip, pictures stored as they are, because they are compressed already:
 import hashlib
 import io
 import json
+import logging
 import time
 import unicodedata
 import zipfile
@@ -20,14 +21,17 @@ import numpy as np
 
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import SUFFIXES
-from service.errors import NotFound, StoreError
+from service.errors import NotFound
 from service.store.examples import StoredExample
 from service.store.store import Store
+
+log = logging.getLogger(__name__)
 
 FORMAT, VERSION = "coral-learn-data-set", 1
 MANIFEST, EMBEDDINGS = "manifest.json", "embeddings"
 PART_ROWS = 1000
 _CHUNK = 1 << 18
+_NAMED = 10  # missing pictures that the log names
 _LONGEST_FOLDER = 120  # bytes; file systems take 255, and paths have limits too
 _DISLIKED = '<>:"/\\|?*%'
 _RESERVED = {"con", "prn", "aux", "nul", "__macosx", "embeddings", "manifest.json"} | {
@@ -50,19 +54,24 @@ def write_archive(store: Store, extractor: Optional[ExtractorInfo]) -> Iterator[
 
     extractor : whose embeddings go with it; None for none
 
-    Teaching may go on meanwhile. A picture deleted before its turn is left out, which the manifest says.
+    Teaching may go on meanwhile. A picture deleted before its turn is left out; so is one whose file is gone, which
+    the manifest counts as missing as well, and the log warns of. Raises `StoreError` when one can't be read: that may
+    pass, so an archive without it would only look like a backup.
     """
     outlet = _Outlet()
     # Closed by hand only: leaving a `with` early would try to write the end of it.
     archive = zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED, allowZip64=True)
     export, lines, left_out = _list(store), _Lines(), 0
+    missing: List[str] = []
     rows = None if extractor is None else _Rows(archive, extractor)
     for example_id, class_id in export.examples:
         try:
             example = store.examples.get(example_id)
             data = store.images.read(example.sha256)
-        except (NotFound, StoreError):
+        except NotFound:
             left_out += 1
+            if _is_there(store, example_id):
+                missing.append(example_id)
             continue
         file = f"{export.folders[class_id]}/{example.id}{SUFFIXES[example.format]}"
         archive.writestr(_info(file, example.created), data)
@@ -83,6 +92,7 @@ def write_archive(store: Store, extractor: Optional[ExtractorInfo]) -> Iterator[
             for number, folder in export.folders.items()
         ],
         "left_out": left_out,
+        "missing": len(missing),
         "embeddings": parts,
     }
     info = _info(MANIFEST, time.time())
@@ -94,6 +104,9 @@ def write_archive(store: Store, extractor: Optional[ExtractorInfo]) -> Iterator[
             yield from outlet.take(_CHUNK)
         manifest.write(b"\n ]\n}\n")
     archive.close()
+    if missing:
+        some = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
+        log.warning("an archive lacks %d pictures, whose files are gone; of the examples %s", len(missing), some)
     yield from outlet.take()
 
 
@@ -218,6 +231,15 @@ def _list(store: Store) -> _Export:
         names, disabled = {one.id: one.name for one in store.classes.all()}, store.classes.disabled()
         examples = sorted(store.examples.labels(), key=lambda one: one[1])  # stable: by class, then as they came
     return _Export(dict(zip(names, folder_names(list(names.values())))), names, disabled, examples)
+
+
+def _is_there(store: Store, example_id: str) -> bool:
+    """Whether an example has not been deleted."""
+    try:
+        store.examples.get(example_id)
+    except NotFound:
+        return False
+    return True
 
 
 def _listed(file: str, name: str, example: StoredExample, row: Optional[int]) -> Dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import time
 import unicodedata
 from collections import Counter
 from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
@@ -14,6 +15,7 @@ from service.errors import ArchiveUnusable, Invalid
 from service.store.archive import FORMAT, MANIFEST, PART_ROWS, VERSION, unpack_rows
 from service.store.classes import check_name
 from service.store.container import Container, Limits, open_container
+from service.store.examples import IMPORTED, SOURCES, Origin
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +29,12 @@ SKIPPED = ("hidden_file", "not_a_picture")  # what is no picture is passed over,
 class Packed(NamedTuple):
     """A picture of an archive.
 
-    capture, client_id : see `Origin`; embedding : (D,) float32, or None; extractor : the digest of the one it is by
+    embedding : (D,) float32, or None; extractor : the digest of the one it is by
     """
 
     class_name: str
     data: bytes
-    capture: Optional[str]
-    client_id: Optional[str]
+    origin: Origin
     embedding: Optional[np.ndarray]
     extractor: Optional[str]
 
@@ -45,13 +46,15 @@ class Unusable(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A picture as the manifest or its folder tells of it."""
+    """A picture as the manifest or its folder tells of it; source and so on as of `Origin`."""
 
     file: str
     class_name: str
     sha256: Optional[str] = None
+    source: str = IMPORTED
     capture: Optional[str] = None
     client_id: Optional[str] = None
+    created: Optional[float] = None
     row: Optional[int] = None
 
 
@@ -97,7 +100,8 @@ class Contents:
             else:
                 embedding = None if self._rows is None or entry.row is None else self._rows.row(entry.row)
                 made_by = None if embedding is None else self._rows.extractor
-                yield Packed(entry.class_name, content.data, entry.capture, entry.client_id, embedding, made_by)
+                origin = Origin(entry.source, entry.capture, entry.client_id, entry.created)
+                yield Packed(entry.class_name, content.data, origin, embedding, made_by)
 
     def _order(self) -> List[int]:
         """By class where that can be chosen, so that many can be taught at once; ours are in that order."""
@@ -233,7 +237,15 @@ def _compact(found: Dict[str, Any]) -> Any:
     if not all(isinstance(one, str) for one in (file, name, sha256)):
         return None
     row = row if isinstance(row, int) and not isinstance(row, bool) and row >= 0 else None
-    return _Entry(file, name, sha256, _word(found.get("capture")), _word(found.get("client_id")), row)
+    source = next((one for one in SOURCES if one == found.get("source")), IMPORTED)
+    capture, client_id = _word(found.get("capture")), _word(found.get("client_id"))
+    return _Entry(file, name, sha256, source, capture, client_id, _past(found.get("created")), row)
+
+
+def _past(value: Any) -> Optional[float]:
+    """A time that may be true; others, far ahead, neither a zip nor a calendar could hold."""
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if known and 0 <= value <= time.time() else None
 
 
 def _word(value: Any) -> Optional[str]:

@@ -14,6 +14,8 @@ from service.errors import NotFound
 from service.store.database import Database
 
 LONGEST_ID = 200  # characters of a client's own names
+IMPORTED = "import"
+SOURCES = ("upload", "camera", IMPORTED)
 
 
 class StoredExample(NamedTuple):
@@ -36,13 +38,14 @@ class StoredExample(NamedTuple):
 class Origin(NamedTuple):
     """Where an example comes from.
 
-    source : upload, camera or import; capture : frames taken together share it; client_id : the
-    client's own name for it
+    source : one of `SOURCES`; capture : frames taken together share it; client_id : the
+    client's own name for it; created : when, in seconds since 1970, None for now
     """
 
     source: str
     capture: Optional[str] = None
     client_id: Optional[str] = None
+    created: Optional[float] = None
 
 
 class NewPicture(NamedTuple):
@@ -127,7 +130,8 @@ class Examples:
         if row:
             return row["id"], False
         example = uuid.uuid4().hex
-        facts = (example, class_id, *picture[:5], *origin, time.time())
+        created = time.time() if origin.created is None else origin.created
+        facts = (example, class_id, *picture[:5], *origin[:3], created)
         connection.execute(
             "INSERT INTO examples (id, class_id, sha256, format, width, height, bytes, source, capture, client_id, "
             "created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -142,6 +146,13 @@ class Examples:
         except sqlite3.IntegrityError:
             return False
         return True
+
+    def remove(self, connection: sqlite3.Connection, examples: Sequence[str]) -> List[str]:
+        """Remove examples, at most 900 at once, for good; returns the sha256 of their pictures."""
+        wanted = f"FROM examples WHERE id IN ({', '.join('?' * len(examples))})"
+        pictures = [row["sha256"] for row in connection.execute(f"SELECT DISTINCT sha256 {wanted}", examples)]
+        connection.execute(f"DELETE {wanted}", examples)
+        return pictures
 
     def of_class(self, connection: sqlite3.Connection, class_id: int) -> List[StoredExample]:
         """Every example of a class."""

@@ -12,7 +12,7 @@ _COLUMNS = "id, class_id, sha256, format, width, height, bytes, source, capture,
 
 _SELECT = "SELECT id, action, details, created FROM steps"
 
-ACTIVATE = "activate"
+ACTIVATE, IMPORT = "activate", "import"
 
 
 class StoredStep(NamedTuple):
@@ -53,6 +53,23 @@ class Journal:
         with self._database.read() as connection:
             rows = connection.execute(f"{_SELECT} WHERE action != ? ORDER BY id DESC LIMIT ?", (ACTIVATE, most))
             return [_to_step(row) for row in rows]
+
+    def get(self, step: int) -> StoredStep:
+        """The step of this number, which must be there."""
+        with self._database.read() as connection:
+            return _to_step(connection.execute(f"{_SELECT} WHERE id = ?", (step,)).fetchone())
+
+    def of_import(self, job: str) -> List[int]:
+        """The numbers of the steps of an import job, newest first."""
+        query = "SELECT id FROM steps WHERE action = ? AND instr(details, ?) ORDER BY id DESC"
+        with self._database.read() as connection:  # no name can look like this key: its quotes would be escaped
+            return [row["id"] for row in connection.execute(query, (IMPORT, f'"job": {json.dumps(job)}'))]
+
+    def count_since(self, step: int) -> int:
+        """How many steps changed what is taught from this one on."""
+        query = "SELECT COUNT(*) FROM steps WHERE id >= ? AND action != ?"
+        with self._database.read() as connection:
+            return connection.execute(query, (step, ACTIVATE)).fetchone()[0]
 
     def page(self, page: int, size: int) -> Tuple[List[StoredStep], int]:
         """One page of the steps, newest first; and how many there are."""

@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import List, NamedTuple
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -45,6 +46,7 @@ ROUNDS = 300
 CLIENTS = 8
 LOAD_SECONDS = 8.0
 READERS, PICTURE_READERS = 32, 4  # as many as are let in by default
+FIRST = 1000  # answers, after which memory is looked at for the first time
 CROWD = 64
 CROWD_SECONDS = 10.0
 
@@ -52,7 +54,7 @@ CROWD_SECONDS = 10.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--calls", type=int, default=10000, help="classify calls of the part memory")
+    parser.add_argument("--calls", type=int, default=10000, help="classify calls of the part memory (default: 10000)")
     parser.add_argument("--load", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--crowd", nargs=3, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
@@ -190,7 +192,9 @@ def start(folder: Path) -> None:
         daemon.wait_ready()
         ready = time.perf_counter() - began
         time.sleep(3.0)
-        print(f"start: 100,000 examples, {how}: ready after {ready:.2f} s, resident {resident(daemon)} MB")
+        print(
+            f"start: 100,000 examples, {how}: ready after {ready:.2f} s, resident {resident(daemon.process.pid):.0f} MB"
+        )
         daemon.kill() if how == "stopped" else daemon.stop()
 
 
@@ -255,22 +259,51 @@ def drain(connection: socket.socket) -> None:
 
 
 def memory(folder: Path, calls: int) -> None:
-    """Resident memory, open files and threads after a thousand calls, and after many more with uploads and deletes."""
+    """What the daemon and its extractor hold after the first answers, and after many more with uploads and deletes.
+
+    An upload and a delete every ten answers: with --calls 100000 it is 10,000 of both.
+    """
     daemon, data = taught_daemon(folder), picture(100)
     connection, rounds = daemon.connect(), random.Random(0)
-    figures = []
+    first, uploads = min(FIRST, calls), 0
     for call in range(calls):
         ask(connection, data)
         if call % 10 == 0:
             taught = ask(connection, picture(2000 + rounds.randrange(50)), "/v1/examples?class=more")
             connection.request("DELETE", f"/v1/examples/{taught['accepted'][0]['id']}?forever=true")
-            connection.getresponse().read()
-        if call in (999, calls - 1):
-            files = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
-            threads = len(os.listdir(f"/proc/{daemon.process.pid}/task"))
-            figures.append((resident(daemon), files, threads))
+            response = connection.getresponse()
+            assert response.status == 200, response.read()
+            response.read()
+            uploads += 1
+        if call == first - 1:
+            early = held(daemon)
+    late = held(daemon)
     daemon.stop()
-    print(f"memory: MB, open files, threads: {figures[0]} after 1,000 answers, {figures[-1]} after {calls:,}")
+    print(f"memory after {first:,} answers, and after {calls:,} with {uploads:,} uploads and deletes:")
+    for name, before, after in zip(("daemon", "extractor"), early, late):
+        grown = after.megabytes / before.megabytes
+        print(
+            f"  {name:9s} {before.megabytes:.1f} MB, {after.megabytes:.1f}, which is {grown:.3f} of it; "
+            f"open files {before.files}, {after.files}; threads {before.threads}, {after.threads}"
+        )
+
+
+class Held(NamedTuple):
+    """What a process holds: resident memory, open files, threads."""
+
+    megabytes: float
+    files: int
+    threads: int
+
+
+def held(daemon: RunningDaemon) -> List[Held]:
+    """What the daemon holds, and the extractor's process, its only child without a camera."""
+    found = []
+    (extractor,) = daemon.child_pids()
+    for pid in (daemon.process.pid, extractor):
+        files, threads = (len(os.listdir(f"/proc/{pid}/{what}")) for what in ("fd", "task"))
+        found.append(Held(resident(pid), files, threads))
+    return found
 
 
 def overload(folder: Path) -> None:
@@ -396,10 +429,10 @@ def timed(action, *arguments) -> float:
     return time.perf_counter() - began
 
 
-def resident(daemon: RunningDaemon) -> int:
-    """Resident memory of the daemon's process, in MB."""
-    lines = Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS"))
+def resident(pid: int) -> float:
+    """Resident memory of a process, in MB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 if __name__ == "__main__":

@@ -204,6 +204,10 @@ def test_training_softmax(taught, make_picture, encode):
     version = job["model"]["version"]
     listed = taught.get("/v1/models").json["items"]
     assert [one["version"] for one in listed] == ["live", version]
+    pages = [taught.get(f"/v1/models?page={number}&size=1").json for number in range(3)]
+    assert [one["items"] for one in pages] == [listed[:1], listed[1:], []]
+    assert [(one["page"], one["size"], one["total"]) for one in pages] == [(0, 1, 2), (1, 1, 2), (2, 1, 2)]
+    assert taught.get("/v1/models?size=0").status == 422
     assert listed[1]["accuracy"] == job["metrics"]["held_out_accuracy"]
     assert listed[1]["active"] is job["model"]["activated"]
     report = taught.get(f"/v1/models/{version}/report").json

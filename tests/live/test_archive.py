@@ -128,6 +128,22 @@ def test_any_archive_with_folders(tiny_daemon, colour_files):
     assert (again["accepted"], again["duplicates"]) == (0, 10)
 
 
+def test_undone(tiny_daemon, colour_files, make_picture, encode):
+    """An import is taken back as one, once it has ended; while it goes on it is refused."""
+    assert tiny_daemon.teach("red", encode(make_picture("red", 5000))).status == 201
+    before = tiny_daemon.get("/v1/examples").json["items"]
+    job = send(tiny_daemon, packed(colour_files(200)))
+    tiny_daemon.wait_for(lambda: sum(examples(tiny_daemon).values()) >= 51, 60, "fifty examples")
+    assert tiny_daemon.post_json("/v1/undo", {}).json["code"] == "import_under_way"
+    assert ended(tiny_daemon, job)["metrics"]["accepted"] == 600
+    reply = tiny_daemon.post_json("/v1/undo", {})
+    assert (reply.status, reply.json["undone"]["details"]["job"]) == (200, job["id"])
+    assert examples(tiny_daemon) == {"red": 1}
+    assert tiny_daemon.get("/v1/examples").json["items"] == before
+    assert len(list((tiny_daemon.data_dir / "images").glob("??/*"))) == 1
+    assert tiny_daemon.get("/v1/journal").json["items"][0]["details"]["count"] == 600
+
+
 def test_archives_that_are_refused(tiny_daemon, colour_files):
     """What is no archive is refused at once, what holds nothing fails, with a code that says why."""
     archive = packed(colour_files(1))
@@ -240,6 +256,23 @@ def test_no_room_for_an_archive(start_daemon, tiny_model, colour_files):
     daemon = start_daemon("--model", str(tiny_model), "--min-free-mb", "999999")
     reply = daemon.ask("POST", "/v1/import", packed(colour_files(1)), Content_Type="application/zip")
     assert (reply.status, reply.json["code"]) == (507, "store_full")
+
+
+def test_export_of_what_can_not_be_read(tiny_daemon, make_picture, encode):
+    """A picture whose file is gone is missing in the archive; one that fails to be read breaks the connection."""
+    for seed in range(2):
+        large = encode(make_picture("red", seed, 400, 300), "BMP")
+        assert tiny_daemon.teach("a", large).status == 201
+    example = tiny_daemon.teach("b", encode(make_picture("blue", 0))).json["accepted"][0]
+    path = tiny_daemon.data_dir / "images" / example["sha256"][:2] / example["sha256"]
+    path.unlink()
+    with zipfile.ZipFile(io.BytesIO(tiny_daemon.get("/v1/export").body)) as archive:
+        assert json.loads(archive.read("manifest.json").decode())["missing"] == 1
+    path.mkdir()
+    with pytest.raises(http.client.IncompleteRead):
+        tiny_daemon.get("/v1/export")
+    assert f"whose files are gone; of the examples {example['id']}" in tiny_daemon.log
+    assert "an export is broken off" in tiny_daemon.log
 
 
 def test_places_for_exports(start_daemon, tiny_model):

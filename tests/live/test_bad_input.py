@@ -90,6 +90,9 @@ def test_wrong_addresses_and_methods(tiny_daemon):
     assert_problem(tiny_daemon.get("/v1/models/99"), 404, "model_not_found")
     assert_problem(tiny_daemon.get("/v1/models/nope"), 404, "model_not_found")
     assert_problem(tiny_daemon.get("/page/page.py"), 404, "not_found")
+    for path in ("/v1//classes", "/v1/classes//", "/v1/jobs//nope"):
+        assert_problem(tiny_daemon.get(path), 404, "not_found")
+    assert_problem(tiny_daemon.ask("POST", "/v1//classify", b"x"), 404, "not_found")
 
 
 def test_first_lines_that_make_no_sense(tiny_daemon):

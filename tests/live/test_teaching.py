@@ -440,6 +440,9 @@ def test_file_is_sent_once_and_in_parts(taught, file):
         beyond = taught.get(path, Range=f"bytes={len(whole.body)}-")
         assert problem_of(beyond)[0] == 416
         assert taught.get(path, Range="bytes=0-3", If_Range='"other"').body == whole.body
+        for unknown in ("lines=1-2", "seconds"):
+            reply = taught.get(path, Range=unknown)
+            assert (reply.status, reply.body) == (200, whole.body)
         send(taught, "PATCH", "/v1/classes/red", {"name": "crimson"})
     changed = taught.get(path, If_None_Match=tag)
     assert changed.status == (304 if file.startswith("image") else 200)

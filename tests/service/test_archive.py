@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coral_learn.extractor import ExtractorInfo
-from service.errors import ArchiveUnusable, Invalid, NotFound
+from service.errors import ArchiveUnusable, Invalid, NotFound, StoreError
 from service.store import Store
 from service.store.archive import MANIFEST, PART_ROWS, folder_names, pack_rows, unpack_rows, write_archive
 from service.store.classes import check_name
@@ -119,7 +119,8 @@ def test_round_trip(store):
     found = {int(one.data): one for one in contents.pictures()}
     assert sorted(found) == list(range(count))
     for number, one in found.items():
-        assert one[:1] + one[2:4] == (f"it's {number % 3}?", f"c{number}", f"id {number}")
+        assert one.class_name == f"it's {number % 3}?"
+        assert one.origin[:3] == ("upload", f"c{number}", f"id {number}")
         assert one.embedding.tolist() == [number] * 4
 
 
@@ -149,8 +150,30 @@ def test_left_out_when_deleted_meanwhile(store):
     file = io.BytesIO(start + b"".join(pieces))
     with zipfile.ZipFile(file) as archive:
         manifest = json.loads(archive.read(MANIFEST).decode())
-    assert (len(manifest["examples"]), manifest["left_out"]) == (3, 1)
+    assert (len(manifest["examples"]), manifest["left_out"], manifest["missing"]) == (3, 1, 0)
     assert {one["class"] for one in manifest["examples"]} == {"a"}
+
+
+def test_picture_whose_file_is_gone(store, caplog):
+    """All others are in the archive, which says that one is missing; so does the log, and of which example."""
+    lost, kept = add(store, "a", b"1"), add(store, "a", b"2")
+    store.images.path(hashlib.sha256(b"1").hexdigest()).unlink()
+    with zipfile.ZipFile(written(store)) as archive:
+        manifest = json.loads(archive.read(MANIFEST).decode())
+    assert [one["file"] for one in manifest["examples"]] == [f"a/{kept}.jpg"]
+    assert (manifest["left_out"], manifest["missing"]) == (1, 1)
+    (line,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert lost in line.getMessage()
+
+
+def test_picture_that_can_not_be_read(store):
+    """An archive without a picture that is there is none."""
+    add(store, "a", b"1")
+    path = store.images.path(hashlib.sha256(b"1").hexdigest())
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreError, match="can't be used"):
+        written(store)
 
 
 def test_embeddings_of_another_extractor(store):
@@ -213,7 +236,7 @@ def test_ours_packed_anew(store):
         files = [("my data/" + name, archive.read(name)) for name in archive.namelist()]
     for file in (zipped(files), tarred(files, pack=gzip.compress)):
         (one,) = Contents(file, LIMITS, INFO).pictures()
-        assert one[:4] == ("a?", b"1", "walk", None)
+        assert (one.class_name, one.data, one.origin[:3]) == ("a?", b"1", ("upload", "walk", None))
 
 
 names = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=100)

@@ -1,8 +1,10 @@
 """The client against a server that does as it is told: what it sends, what it makes of answers, when it tries again."""
 
+import io
 import json
 import socket
 import threading
+import zipfile
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +15,14 @@ from stand_in import StandIn, chunks, cut_short, hang_up, json_reply, refusal, r
 from service import client as client_package
 from service.client import Client, Prediction, RefusedFile
 from service.client.connection import is_readable
-from service.errors import AddressError, ConnectionLost, ProblemError, UnexpectedAnswer, Unreachable
+from service.errors import (
+    AddressError,
+    ArchiveIncomplete,
+    ConnectionLost,
+    ProblemError,
+    UnexpectedAnswer,
+    Unreachable,
+)
 
 MODEL = {"version": "live", "revision": 3, "head": "imprinting"}
 JOB = {
@@ -84,7 +93,6 @@ SIMPLE = [
     (lambda c: c.train(head="auto", epochs=3), "POST /v1/train", {}, {"head": "auto", "epochs": 3}, JOB),
     (lambda c: c.job("j1"), "GET /v1/jobs/j1", {}, None, JOB),
     (lambda c: c.cancel("j1"), "DELETE /v1/jobs/j1", {}, None, JOB),
-    (lambda c: c.models(), "GET /v1/models", {}, None, {"items": []}),
     (lambda c: c.model("live"), "GET /v1/models/live", {}, None, {"version": "live"}),
     (lambda c: c.activate(3), "POST /v1/models/3/activate", {}, {}, {"model": MODEL}),
     (lambda c: c.activate("live", "lda"), "POST /v1/models/live/activate", {}, {"head": "lda"}, {"model": MODEL}),
@@ -161,9 +169,11 @@ def test_lists_are_fetched_page_by_page(server, client):
     assert [one.id for one in examples] == [str(number) for number in range(450)]
     assert len(server.asked) == 3
     assert parse_qs(urlsplit(server.asked[0].path).query)["class"] == ["cat"]
-    for what, get in (("jobs", client.jobs), ("journal", client.journal), ("classes", client.classes)):
+    for what in ("jobs", "journal", "classes", "models"):
         server.on(f"GET /v1/{what}", json_reply({"items": [], "total": 0}))
-        assert list(get()) == []
+        assert list(getattr(client, what)()) == []
+    server.on("GET /v1/models", page)
+    assert len(client.models()) == 450
 
 
 def test_unusable_pictures_are_told_apart(server, client, tmp_path):
@@ -374,9 +384,40 @@ def test_waiting_for_a_job(server, client):
         assert client.wait("j1").state == "succeeded"
 
 
+def archive_of(manifest, picture=b"1"):
+    """An archive of one picture, as the daemon makes them."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("cat/1.jpg", picture)
+        archive.writestr("manifest.json", json.dumps(manifest))
+    return file.getvalue()
+
+
+def test_incomplete_export(server, client, tmp_path):
+    """It is an error, though the file is there; one of an older daemon, which says nothing, is taken for whole."""
+    listed = {"file": "cat/1.jpg", "class": "cat", "sha256": "0", "missing": 5}
+    archive, target = archive_of({"missing": 2, "examples": [listed]}), tmp_path / "all.zip"
+    server.on("GET /v1/export", chunks(archive, kind="application/zip"))
+    with pytest.raises(ArchiveIncomplete, match="2 of the taught pictures are missing") as incomplete:
+        client.export(target)
+    assert (incomplete.value.bytes, incomplete.value.missing) == (len(archive), 2)
+    assert target.read_bytes() == archive
+    older = archive_of({"left_out": 1})
+    server.on("GET /v1/export", chunks(older, kind="application/zip"))
+    assert client.export(target) == len(older)
+
+
+@pytest.mark.parametrize("body", [b"PK no zip", archive_of([1]), archive_of({"missing": "many"})])
+def test_export_that_is_no_archive_of_ours(server, client, tmp_path, body):
+    """It is said that something else answers there."""
+    server.on("GET /v1/export", chunks(body, kind="application/zip"))
+    with pytest.raises(UnexpectedAnswer):
+        client.export(tmp_path / "all.zip")
+
+
 def test_export_is_whole_or_not_at_all(server, client, tmp_path):
     """What breaks off is fetched again; what stays broken leaves the file that was there, and no other one."""
-    archive, target = b"PK" + bytes(300000), tmp_path / "all.zip"
+    archive, target = archive_of({"missing": 0}, bytes(300000)), tmp_path / "all.zip"
     seen = []
     server.on(
         "GET /v1/export",

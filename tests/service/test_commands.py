@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 
 import pytest
 from stand_in import StandIn, chunks, json_reply, refusal, reply
@@ -270,19 +271,43 @@ def test_watch_without_a_camera(server, capsys):
     assert "no camera" in capsys.readouterr().err
 
 
+def archive_that_lacks(missing):
+    """An archive by a daemon that has lost so many pictures."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("manifest.json", json.dumps({"missing": missing, "examples": []}))
+    return file.getvalue()
+
+
 def test_export_writes_over_nothing_unasked(server, tmp_path, capsys):
     """A file that is there needs --replace; without it nothing is asked for."""
-    server.on("GET /v1/export", reply(b"PK archive", "application/zip"))
+    archive = archive_that_lacks(0)
+    server.on("GET /v1/export", reply(archive, "application/zip"))
     path = tmp_path / "all.zip"
     assert main(["export", str(path)]) == 0
-    assert path.read_bytes() == b"PK archive"
+    assert path.read_bytes() == archive
     assert main(["export", str(path)]) == 2
     assert len(server.asked) == 1
     capsys.readouterr()
     assert main(["export", "--json", "--replace", str(path)]) == 0
-    assert json.loads(capsys.readouterr().out) == {"file": str(path), "bytes": 10}
+    assert json.loads(capsys.readouterr().out) == {"file": str(path), "bytes": len(archive), "missing": 0}
     assert main(["export", str(tmp_path / "nowhere" / "all.zip")]) == 1
     assert "No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_incomplete_export_fails(server, tmp_path, capsys, as_json):
+    """The file is kept and its size printed, but who takes it for a backup is warned, by the exit code as well."""
+    archive, path = archive_that_lacks(1), tmp_path / "all.zip"
+    server.on("GET /v1/export", reply(archive, "application/zip"))
+    assert main(["export", str(path), *(["--json"] if as_json else [])]) == 1
+    assert path.read_bytes() == archive
+    out, err = capsys.readouterr()
+    assert "is incomplete: 1 of the taught pictures is missing" in err
+    if as_json:
+        assert json.loads(out) == {"file": str(path), "bytes": len(archive), "missing": 1}
+    else:
+        assert out == f"{path}: 0.0 MB\n"
 
 
 def test_import_waits_for_its_job(server, tmp_path, capsys):

@@ -1,9 +1,12 @@
 """Imports in the queue: with an extractor that comes and goes, and over a restart."""
 
+import hashlib
 import io
+import json
 import threading
 import time
 import zipfile
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -18,6 +21,8 @@ from service.learning import Answering, Teaching, Versions
 from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.store import Store
+from service.store.archive import FORMAT, MANIFEST, VERSION, write_archive
+from service.store.examples import NewPicture, Origin
 from service.store.jobs import CANCELLED, ENDED, FAILED, QUEUED, RUNNING, SUCCEEDED
 
 INFO = ExtractorInfo("tiny", "e" * 64, "cpu", "", False, "none", 64, 32, 32)
@@ -185,6 +190,70 @@ def test_exchanged_extractor(store, start_queue, add_import, extractor):
     extractor.digest = INFO.digest
     now = ended(queue, job)
     assert (now.state, now.metrics["accepted"], store.examples.count()) == (SUCCEEDED, 3, 3)
+
+
+def everything(store):
+    """All classes with all that is known of their examples, but for ids and the order of classes."""
+    found, _ = store.examples.page(None, 0, 1000)
+    return {
+        (one.name, one.enabled): [facts[3:] for facts in found if facts.class_id == one.id]
+        for one in store.classes.all()
+    }
+
+
+def imported(queue, store, data):
+    """The import of an archive, done."""
+    file = store.incoming.spool()
+    file.write(data)
+    job = queue.add(IMPORT, {}, lambda job_id: store.incoming.keep(file, job_id))
+    store.incoming.discard(file)
+    return ended(queue, job)
+
+
+def test_restored_backup(store, start_queue, make_picture, encode, tmp_path):
+    """What an archive brings back is as it was: times, sources, groups, clients' names, classes disabled or empty."""
+    first = Store(tmp_path / "first")
+    with closing(first):
+        with first.database.write() as connection:
+            for name, enabled in (("on", True), ("off", False), ("none yet", True), ("none any more", False)):
+                first.classes.create(connection, name, enabled)
+            for seed in range(120):
+                data = encode(make_picture("red", seed))
+                sha256 = hashlib.sha256(data).hexdigest()
+                first.images.save(sha256, data)
+                new = NewPicture(sha256, "JPEG", 64, 48, len(data), np.full(64, seed, np.float32))
+                name, source = ("on", "off")[seed % 2], ("upload", "camera", "import")[seed % 3]
+                origin = Origin(
+                    source, f"walk {seed % 7}" if seed % 5 else None, f"my {seed}" if seed % 4 else None, seed
+                )
+                first.examples.add(connection, first.classes.find_or_create(connection, name), new, origin)
+                first.examples.save_embedding(connection, sha256, INFO.digest, new.embedding)
+        before, archive = everything(first), b"".join(write_archive(first, INFO))
+    now = imported(start_queue(), store, archive)  # no extractor is there: embeddings came along
+    assert (now.state, now.metrics["accepted"], now.metrics["classes"]) == (SUCCEEDED, 120, 4)
+    assert everything(store) == before
+    taught = [one.embedding.tolist() for one in store.examples.learnt(INFO.digest)]
+    assert taught == [[seed] * 64 for seed in range(0, 120, 2)]
+    steps, _ = store.journal.page(0, 100)
+    assert sorted(len(step.details["examples"]) for step in steps) == [0, 0, 0, 10, 10, 50, 50]
+
+
+@pytest.mark.parametrize(
+    "facts", [{"created": 1e300, "source": "a file"}, {"created": -1, "source": 7}, {"created": "x"}]
+)
+def test_backup_that_lies_about_origins(store, start_queue, extractor, make_picture, encode, facts):
+    """What can't be is not taken over: the picture comes from an import, now."""
+    data, file = encode(make_picture("red", 0)), io.BytesIO()
+    listed = dict({"file": "red/1.jpg", "class": "red", "sha256": hashlib.sha256(data).hexdigest()}, **facts)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("red/1.jpg", data)
+        archive.writestr(MANIFEST, json.dumps({"format": FORMAT, "version": VERSION, "examples": [listed]}))
+    extractor.there.set()
+    began = time.time()
+    assert imported(start_queue(), store, file.getvalue()).state == SUCCEEDED
+    ((one,), _) = store.examples.page(None, 0, 10)
+    assert one.source == "import"
+    assert began <= one.created <= time.time()
 
 
 def test_few_steps_for_many_pictures(store, start_queue, extractor, make_picture, encode):

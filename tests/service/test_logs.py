@@ -9,6 +9,8 @@ import sys
 
 import pytest
 from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.__main__ import main
 from service.addresses import masked
@@ -272,6 +274,9 @@ def test_the_id_is_in_text_as_well(client):
         ("rtsp://admin:12345@camera/1", "rtsp://admin:***@camera/1"),
         ("can't open 'rtsp://a:b@c/d': refused", "can't open 'rtsp://a:***@c/d': refused"),
         ("http://camera/video.cgi?user=admin&pwd=secret&x=1", "http://camera/video.cgi?user=admin&pwd=***&x=1"),
+        ("http://camera/?apikey=secret&auth=secret", "http://camera/?apikey=***&auth=***"),
+        ("rtsp://camera/1?channel=2&KEY=se?cr=et;#top", "rtsp://camera/1?channel=2&KEY=***#top"),
+        ("http://camera/1;user_pwd=secret", "http://camera/1;user_pwd=***"),
         ("one rtsp://a:b@c two rtsp://d:e@f", "one rtsp://a:***@c two rtsp://d:***@f"),
     ],
 )
@@ -294,11 +299,31 @@ def test_passwords_are_hidden(text, shown):
         "http://[::1]:8080/a@b",
         "http://127.0.0.1:8080",
         "write to a@b:c",
+        "http://camera/1?keyframes=2&channel=1&x=token",
     ],
 )
 def test_nothing_else_is_hidden(text):
     """Addresses without a password, devices and files are shown as they are."""
     assert masked(text) == text
+
+
+WORD = st.text("abXY019_.-", max_size=12)
+SECRET_NAMES = st.sampled_from(
+    ["password", "pwd", "token", "secret", "auth", "Credentials", "signature", "apiKey", "KEY"]
+)
+VALUES = st.text(
+    st.characters(blacklist_categories=("Cs", "Cc", "Zs", "Zl", "Zp"), blacklist_characters="&#"), max_size=40
+)
+
+
+@given(WORD, SECRET_NAMES, WORD, VALUES, st.sampled_from("?&;"), st.sampled_from(["", "&x=1", "#top", " and so on"]))
+def test_secret_parameters_are_hidden(before, name, after, value, mark, rest):
+    """Whatever surrounds the name that gives them away, whatever they are; what follows them stays."""
+    after = "" if name.lower().endswith("key") else after
+    start = f"http://camera/1?x=2{mark}" if mark != "?" else "http://camera/1?"
+    shown = masked(f"{start}{before}{name}{after}=\N{BLACK STAR}{value}{rest}")
+    assert shown == f"{start}{before}{name}{after}=***{rest}"
+    assert masked(shown) == shown
 
 
 @pytest.mark.parametrize("lines", [TextFormatter(), JsonFormatter(), JournalFormatter(JsonFormatter())])
@@ -316,7 +341,9 @@ def test_no_password_is_logged(lines):
 
 
 def test_no_password_in_what_is_printed(capsys):
-    """print-config shows the camera without it."""
+    """print-config shows the camera without it, in whatever part of its address it is."""
+    assert main(["print-config", "--camera", "http://camera/1?apikey=secret"]) == 0
+    assert "camera = http://camera/1?apikey=***\n" in capsys.readouterr().out
     assert main(["print-config", "--camera", "rtsp://user:secret@camera/1"]) == 0
     printed = capsys.readouterr().out
     assert "camera = rtsp://user:***@camera/1\n" in printed

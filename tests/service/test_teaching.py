@@ -1076,6 +1076,91 @@ def test_undo_together_is_refused(started):
     assert started.teaching.undo_together([last])[0].id == last
 
 
+def bring_in(learner: Learner, job: str = "j1") -> None:
+    """An import in five steps: into an old class, a new and a disabled one, also of pictures that are known."""
+    learner.teaching.import_class(job, "quiet", False)
+    for name, *numbers in (("a", 70, 3, 71), ("new", 70, 72), ("quiet", 73), ("a", 74)):
+        data = [content(number) for number in numbers]
+        origins = [UPLOAD] * len(numbers)
+        learner.teaching.import_examples(job, name, [picture(number) for number in numbers], data, origins)
+
+
+@pytest.mark.parametrize("how", ["at once", "after a restart", "after a restart with a saved model", "while waiting"])
+def test_undo_of_an_import(start, started, kind, how):
+    """All its steps are taken back as one, for good: examples, pictures, embeddings, classes, and what was learnt."""
+    started.teaching.delete_example(example_of(started, 5))
+    before, live, stored = facts(started), state_of(started.live), started.store.images.stored()
+    if how == "after a restart with a saved model":
+        started.save()
+    bring_in(started)
+    assert len(facts(started)[1]) == len(before[1]) + 7
+    learner = started if how == "at once" else start(kind, extractor=how != "while waiting")
+    last, revision = learner.store.journal.last(), learner.answering.revision
+    assert learner.teaching.undo(last.id) == last
+    assert learner.answering.revision == revision + 1
+    if how == "while waiting":
+        learner = start(kind)
+    assert facts(learner) == before
+    assert state_of(learner.live) == live
+    assert learner.answering.disabled == frozenset()
+    assert learner.store.images.stored() == stored - {sha256_of(5)}  # which the import's steps emptied from the trash
+    assert [learner.store.examples.embedding(sha256_of(number), INFO.digest) for number in range(70, 75)] == [None] * 5
+    line = learner.store.journal.last()
+    assert (line.action, line.details) == (
+        "undo",
+        {"undone": last.id, "action": "import", "step": line.id, "job": "j1", "count": 7},
+    )
+    with pytest.raises(Conflict, match="can't be undone"):
+        learner.teaching.undo()
+    assert is_exact(learner)
+
+
+def test_undo_of_an_import_while_a_version_answers(started):
+    """The version goes on answering."""
+    version = publish(started, started.answering.copy_live().copy)
+    started.versions.activate(version)
+    bring_in(started)
+    started.teaching.undo()
+    assert started.answering.model["version"] == version
+    assert labels(started) == set(CLASSES)
+
+
+def test_import_that_can_not_be_undone(started):
+    """One under way, one beside which something else was changed, and one of an older daemon: nothing is changed."""
+
+    def refused_as():
+        before = facts(started), state_of(started.live), started.store.journal.page(0, 100)
+        with pytest.raises(Conflict) as refused:
+            started.teaching.undo()
+        assert (facts(started), state_of(started.live), started.store.journal.page(0, 100)) == before
+        return refused.value.code
+
+    job = started.store.jobs.add("import", {})
+    bring_in(started, job.id)
+    assert refused_as() == "import_under_way"
+    started.store.jobs.update(job._replace(state="succeeded"))
+    started.add("b", 80)
+    started.teaching.import_class(job.id, "late", True)
+    assert refused_as() == "step_passed"
+    with started.store.database.write() as connection:
+        step = started.store.journal.open(connection, "import")
+        started.store.journal.close(connection, step, {"number": 1, "name": "a", "examples": [], "made": False})
+    assert refused_as() == "nothing_to_undo"
+
+
+def test_undo_of_one_import_of_two(started):
+    """The one before stays, whatever its classes are called."""
+    bring_in(started)
+    before = facts(started)
+    started.teaching.import_class("j2", '"job": "j1"', True)
+    pictures = [picture(number) for number in (90, 91)]
+    started.teaching.import_examples("j2", "a", pictures, [content(90), content(91)], [UPLOAD] * 2)
+    started.versions.activate_live("knn")  # a line in the journal, but changes nothing that is taught
+    started.teaching.undo()
+    assert facts(started) == before
+    assert is_exact(started)
+
+
 @pytest.mark.parametrize("step", [step_delete_class, step_merge_classes, step_disable_class])
 @pytest.mark.parametrize("restart", [False, True])
 def test_version_knows_a_class_again_that_is_back(start, started, kind, step, restart):

@@ -194,7 +194,7 @@ class Trainer:
         interrupted = [one for one in jobs if one["state"] == "interrupted"]
         assert all(one["error"]["code"] == "interrupted" and one["finished"] for one in interrupted), interrupted
         assert {one["state"] for one in jobs} <= {"succeeded", "interrupted"}, jobs
-        listed = [one["version"] for one in daemon.get("/v1/models").json["items"]][1:]
+        listed = [one["version"] for one in daemon.get("/v1/models?size=1000").json["items"]][1:]
         assert set(self.versions) | made <= set(listed)
         # A version whose job was cut off behind its publishing is whole; more than those there can't be.
         assert len(listed) <= len(made) + len(interrupted)
@@ -299,7 +299,7 @@ def check_books(daemon, teachers: List[Teacher], trainer: Optional[Trainer] = No
     if trainer is not None:
         trainer.settle(daemon)
     folder = daemon.data_dir
-    versions = len(daemon.get("/v1/models").json["items"]) - 1
+    versions = len(daemon.get("/v1/models?size=1000").json["items"]) - 1
     assert len(list((folder / "models").iterdir())) == versions, "there is an unfinished version"
     if picture:
         answer = daemon.classify(picture)

@@ -84,7 +84,7 @@ def test_what_a_version_has_not_seen(page, taught, make_picture, encode):
 
 
 def test_journal_and_import(page, taught, tmp_path):
-    """The last step is taken back from the journal; an exported data set comes in again."""
+    """The last step is taken back from the journal; an exported data set comes in again, and goes as a whole."""
     (tmp_path / "set.zip").write_bytes(taught.get("/v1/export").body)
     page.open(taught, "settings")
     page.click("#journal button")
@@ -92,6 +92,9 @@ def test_journal_and_import(page, taught, tmp_path):
     page.all("#import")[0].send_keys(str(tmp_path / "set.zip"))
     page.wait(lambda: "Imported" in page.text("#toast"))
     assert taught.get("/v1/classes").json["items"][0]["examples"] == 13
+    page.wait(lambda: "Undo the whole import" in page.text("#journal"))
+    page.click("#journal button")
+    page.wait(lambda: taught.get("/v1/classes").json["items"][0]["examples"] == 12)
 
 
 @pytest.fixture
