@@ -11,7 +11,8 @@ import fake_clock
 import pytest
 from manager import SECONDS, Manager
 
-HOURS = (5.0, -5.0)  # ahead of the real one
+# Ahead of the real one. Before Python 3.9 threads wait by the wall clock, and stand still when it is set back.
+HOURS = (5.0, -5.0) if sys.version_info >= (3, 9) else (5.0,)
 
 
 @pytest.fixture
@@ -62,7 +63,6 @@ def half_sent(daemon, token, data):
     return connection
 
 
-@pytest.mark.skipif(sys.version_info < (3, 9), reason="before Python 3.9 threads wait by the wall clock")
 def test_clock_is_set_forward_and_back(daemon, clock, manager, token, make_picture, encode):
     """Camera, extractor, session, half an upload and watchdog stay; what is captured has the new time."""
 
