@@ -33,12 +33,14 @@ _TARGET = "service.camera.child:run"
 class Frame(NamedTuple):
     """A frame.
 
-    captured : seconds since 1970; pixels : as the extractor takes them; jpeg : the whole picture, annotated : the
-    same with the caption, each if asked for; width, height : of the whole picture, turned and cut as the options say
+    captured : seconds since 1970; came : the same moment of the monotonic clock, which nobody sets
+    pixels : as the extractor takes them; jpeg : the whole picture, annotated : the same with the caption, each if
+    asked for; width, height : of the whole picture, turned and cut as the options say
     """
 
     number: int
     captured: float
+    came: float
     pixels: np.ndarray
     jpeg: Optional[bytes]
     annotated: Optional[bytes] = None
@@ -124,7 +126,7 @@ class Camera:
         self._tell(facts)
         # Numbers go on over a restart of the process, so that clients can count on them.
         number = self._before + self._last
-        made = (facts[name] for name in ("captured", "pixels", "jpeg", "annotated", "width", "height"))
+        made = (facts[name] for name in ("captured", "came", "pixels", "jpeg", "annotated", "width", "height"))
         return Frame(number, *made)
 
     def annotated(self, caption: str) -> Optional[bytes]:

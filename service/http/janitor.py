@@ -1,9 +1,13 @@
-"""Lets go clients that are too slow, so that they can't keep others out."""
+"""Lets go clients that are too slow, so that they can't keep others out.
+
+waitress itself would do some of it by the wall clock: set forward, that would end every connection that has no
+answer under way, with half an upload; set back, none for as long. So all of it is done here, by the monotonic clock.
+"""
 
 import socket
 import time
 from contextlib import suppress
-from typing import Any, Callable, Optional
+from typing import Any, Callable, List, Optional
 
 from waitress.channel import HTTPChannel
 
@@ -11,6 +15,8 @@ HEADER_SECONDS = 10.0  # for the headers of a request, from the opening of the c
 BODY_SECONDS = 30.0  # for a body, and the time it takes at the slowest
 SLOWEST = 16 * 1024.0  # bytes of a body a second
 STALL_SECONDS = 15.0  # for a client that doesn't take what it asked for
+SILENT_SECONDS = 30.0  # for a client from which nothing comes, and who takes nothing, between two requests or in one
+LOOK_SECONDS = 1.0  # between two looks
 RESERVE = 16  # connections below the limit at which the idlest make room
 
 
@@ -58,7 +64,9 @@ class TimedChannel(HTTPChannel):
             self._taken, self._taken_at = self.last_activity, now
         if self.answering:
             return self.total_outbufs_len > 0 and now - self._taken_at > STALL_SECONDS
-        if self.between:  # waitress' own channel_timeout sees to it
+        if now - self._taken_at > SILENT_SECONDS:
+            return True
+        if self.between:
             return False
         if self.in_body:
             return now - self.since > BODY_SECONDS + self.request.body_bytes_received / SLOWEST
@@ -68,19 +76,22 @@ class TimedChannel(HTTPChannel):
 class Janitor:
     """Drops the overdue connections of a waitress server, and the idlest when there are too many.
 
-    All of it runs in the server's own thread: waitress calls `maintain` once every cleanup_interval.
+    All of it runs in the server's own thread, which calls `look` in each round of its loop.
     """
 
     def __init__(self, server: Any, now: Callable[[], float] = time.monotonic):
         self._server, self._now = server, now
-        self._maintain = server.maintenance
+        self._due = 0.0
 
-    def maintain(self, now: float) -> None:
-        """Drop who is overdue. now : the wall clock, for waitress' own part."""
-        self._maintain(now)
-        moment = self._now()
-        for channel in list(self._server.active_channels.values()):
-            if not channel.dropped and channel.overdue(moment):
+    def look(self) -> None:
+        """Drop who is overdue, once a second at most."""
+        now = self._now()
+        if now < self._due:
+            return
+        self._due = now + LOOK_SECONDS
+        channels: List[TimedChannel] = list(self._server.active_channels.values())
+        for channel in channels:
+            if not channel.dropped and channel.overdue(now):
                 channel.drop()
 
     def make_room(self, newcomer: TimedChannel) -> None:

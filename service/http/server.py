@@ -193,8 +193,6 @@ def create_server(
         max_request_header_size=16384,
         recv_bytes=262144,  # a picture in one go; in pieces of the usual 8192 half the time went there
         outbuf_high_watermark=262144,
-        channel_timeout=30,
-        cleanup_interval=1,
         asyncore_use_poll=True,
         expose_tracebacks=False,
         clear_untrusted_proxy_headers=True,
@@ -208,7 +206,7 @@ def create_server(
     threads = server.add_task
     server.add_task = lambda channel: channel.dispatch(threads)
     server.janitor = Janitor(server)
-    server.maintenance = server.janitor.maintain
+    server.next_channel_cleanup = float("inf")  # never: the janitor does it by another clock
     server.accepting = not encrypted
     _allow_files(4 * connections + 512)
     return server
@@ -235,6 +233,7 @@ def run_server(server, ended: Callable[[], bool]) -> None:
     """
     while not ended():
         server.asyncore.loop(timeout=_LOOK_UP, use_poll=True, map=server._map, count=1)
+        server.janitor.look()
     server.task_dispatcher.shutdown()
 
 

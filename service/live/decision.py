@@ -46,10 +46,10 @@ class Decision:
         self.now = Decided(None, None)
         self._forget()
 
-    def take(self, answer: Answer, captured: float) -> Decided:
-        """Take the answer to the next frame. captured : in seconds since 1970"""
+    def take(self, answer: Answer, captured: float, came: float) -> Decided:
+        """Take the answer to the next frame. captured : in seconds since 1970; came : of the monotonic clock"""
         rule = self.rule
-        self._keep_pace(captured)
+        self._keep_pace(came)
         label = self._label(answer, rule)
         self._streak = self._streak + 1 if label == self._candidate else 1
         self._candidate = label
@@ -75,17 +75,17 @@ class Decision:
     def _forget(self) -> None:
         self._candidate: Optional[str] = None
         self._streak = 0
-        self._captured: Optional[float] = None
+        self._came: Optional[float] = None
         self._interval: Optional[float] = None
         self._average: Dict[str, float] = {}
         self._known = 0.0
 
-    def _keep_pace(self, captured: float) -> None:
-        """Average the time between frames."""
-        if self._captured is not None:
-            gap = max(0.0, captured - self._captured)
+    def _keep_pace(self, came: float) -> None:
+        """Average the time between frames, by a clock that nobody sets: a jump would make a fast camera a slow one."""
+        if self._came is not None:
+            gap = came - self._came
             self._interval = gap if self._interval is None else 0.7 * self._interval + 0.3 * gap
-        self._captured = captured
+        self._came = came
 
     def _label(self, answer: Answer, rule: DecisionRule) -> Optional[str]:
         """The class of one answer, averaged with those before it where that is asked for."""

@@ -186,7 +186,7 @@ class LiveLoop:
         self._metrics.time_stages(FROM_CAMERA, embed=embedded.milliseconds, head=(ended - scoring) * 1000)
         self._metrics.count_answer(answer.label)
         self.tell_model()
-        decided = self.decision.take(answer, frame.captured)
+        decided = self.decision.take(answer, frame.captured, frame.came)
         self._watchers.publish(
             CLASSIFICATION,
             {

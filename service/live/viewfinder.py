@@ -68,7 +68,7 @@ class Viewfinder:
         after : only one with a higher number. Raises `CameraError` when the camera is not there, or gives none for
         `timeout` seconds.
         """
-        asked = time.time()
+        asked = time.monotonic()
 
         def fresh() -> bool:
             self._until[annotated] = time.monotonic() + _INTEREST
@@ -84,7 +84,7 @@ class Viewfinder:
         """Whether this is the newest frame, or one just taken, of a camera that is there."""
         if frame is None or frame.number <= after or self._state().state != ONLINE:
             return False
-        return frame.number == self._newest or frame.captured > asked - _JUST_TAKEN
+        return frame.number == self._newest or frame.came > asked - _JUST_TAKEN
 
     def _gone(self) -> bool:
         return self._closed or self._state().state in (NONE, LOST)

@@ -1,10 +1,12 @@
 """How long a daemon is without answers when its Edge TPU breaks, by fault, with the fake device.
 
     .venv/bin/python tests/benchmarks/recovery.py [abort] [hang] [stop] [kill] [slow-load] [wait] [stand-in]
+        [heat] [wrong-model] [wrong-packages] [full-disk] [clock]
 
-Without a word all faults run. "without answers" is a client's: from the last 200 before to the first after;
-"recovery" is the supervisor's, from the moment it knew; "slowest" is the slowest GET /healthz meanwhile.
-The extractor's deadline is 2 s here, and the model is the tests' tiny one: a real one takes longer to load.
+The second line's are those of faults.py, which says what each does. Without a word all run. "without answers" is
+a client's: from the last 200 before to the first after; "recovery" is the supervisor's, from the moment it knew;
+"slowest" is the slowest GET /healthz meanwhile. The extractor's deadline is 2 s here, and the model is the tests'
+tiny one: a real one takes longer to load.
 """
 
 import io
@@ -21,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
+import faults  # noqa: E402
 import numpy as np  # noqa: E402
 from daemon_process import RunningDaemon  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -139,8 +142,13 @@ def main() -> None:
         folder = Path(name) / "model"
         folder.mkdir()
         model = make_model(folder)
-        for fault in sys.argv[1:] or FAULTS:
-            measure(fault, model, Path(name))
+        for fault in sys.argv[1:] or [*FAULTS, *faults.FAULTS]:
+            if fault in FAULTS:
+                measure(fault, model, Path(name))
+            else:
+                own = Path(name) / fault
+                own.mkdir()
+                faults.FAULTS[fault](model, own)
         tempfile.tempdir = None
 
 

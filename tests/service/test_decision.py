@@ -1,5 +1,6 @@
 """From answers to what is published."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,8 @@ def answer(label, score=0.9, **scores):
 def run(rule, answers, interval=QUICK):
     """What is decided at each of these answers."""
     decision = Decision(rule)
-    return [decision.take(one, 1000.0 + interval * number) for number, one in enumerate(answers)]
+    times = [interval * number for number in range(len(answers))]
+    return [decision.take(one, 1000.0 + when, when) for one, when in zip(answers, times)]
 
 
 def labels(decided):
@@ -72,12 +74,22 @@ def test_nothing_is_decided_without_frames():
     """A lost camera ends what was decided; equal answers are counted anew after it."""
     decision = Decision(DecisionRule(frames=2))
     for number in range(3):
-        decision.take(answer("cup"), 1000.0 + number * QUICK)
+        decision.take(answer("cup"), 1000.0 + number * QUICK, number * QUICK)
     lost = decision.lose(1010.0)
     assert (lost.label, lost.changed, lost.before, lost.since) == (None, True, "cup", 1010.0)
     assert not decision.lose(1011.0).changed
-    assert decision.take(answer("cup"), 1020.0).label is None
-    assert decision.take(answer("cup"), 1020.1).label == "cup"
+    assert decision.take(answer("cup"), 1020.0, 20.0).label is None
+    assert decision.take(answer("cup"), 1020.1, 20.1).label == "cup"
+
+
+@pytest.mark.parametrize("jump", [-5 * 3600.0, 5 * 3600.0])
+def test_clock_that_is_set_changes_no_pace(jump):
+    """A camera with many frames a second is none with few because the clock was set in between."""
+    decision = Decision(DecisionRule(frames=3))
+    for number, label in enumerate(["cup"] * 3 + ["key"] * 2 + ["cup"] * 3):
+        when = number * QUICK
+        seen = decision.take(answer(label), 1000.0 + when + (jump if number > 2 else 0.0), when)
+        assert seen.label == ("cup" if number >= 2 else None)
 
 
 @given(

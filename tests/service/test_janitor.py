@@ -12,8 +12,8 @@ from waitress.utilities import RequestEntityTooLarge
 
 from service.http import lingering
 from service.http.access import Access
-from service.http.janitor import BODY_SECONDS, HEADER_SECONDS, RESERVE, SLOWEST, STALL_SECONDS
-from service.http.server import client_address, create_server, listen
+from service.http.janitor import BODY_SECONDS, HEADER_SECONDS, RESERVE, SILENT_SECONDS, SLOWEST, STALL_SECONDS, Janitor
+from service.http.server import client_address, create_server, listen, run_server
 from service.metrics import Metrics
 from service.store.sessions import Sessions
 
@@ -160,12 +160,15 @@ def test_bodies_have_longer_and_all_that_they_use(server, client):
     assert overdue(server, BODY_SECONDS + 11) == [True]
 
 
-def test_between_requests_nothing_is_overdue(server, client):
-    """A connection that is kept is left to waitress' own time limit; the next request has its ten seconds again."""
+def test_between_requests_there_is_longer(server, client):
+    """A connection that is kept has half a minute; the next request has its ten seconds again."""
     kept = client()
     kept.sendall(b"GET /body HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer(kept).startswith(b"HTTP/1.1 200")
-    wait_for(lambda: overdue(server, 60) == [False])
+    time.sleep(0.2)  # until the thread that answered has noted that it is done
+    assert overdue(server, 0) == [False]
+    assert overdue(server, SILENT_SECONDS - 1) == [False]
+    assert overdue(server, SILENT_SECONDS + 1) == [True]
     kept.sendall(b"GET /bo")
     wait_for(lambda: overdue(server, HEADER_SECONDS + 1) == [True])
 
@@ -182,6 +185,41 @@ def test_who_takes_nothing_is_let_go(server, client, ended):
     in_server(server, lambda: [one.drop() for one in channels.values()])
     assert ended.wait(10)
     wait_for(lambda: not server.active_channels)
+
+
+@pytest.fixture
+def watching(app, tmp_path):
+    """A server with its janitor, as in the daemon, and by how many seconds the janitor's clock is ahead."""
+    listener, ahead, ended = listen("127.0.0.1", 0), [0.0], threading.Event()
+    access = Access("127.0.0.1", "", {}, Sessions(tmp_path, {}))
+    made = create_server(app, access, listener, AnyBody(), Metrics(), streams=1)
+    made.janitor = Janitor(made, lambda: time.monotonic() + ahead[0])
+    thread = threading.Thread(target=run_server, args=(made, ended.is_set))
+    thread.start()
+    yield made, ahead
+    ended.set()
+    made.pull_trigger()
+    thread.join(10)
+    wasyncore.close_all(made._map)
+
+
+@pytest.mark.parametrize("jump", [-5 * 3600.0, 5 * 3600.0])
+def test_clock_that_is_set_drops_nobody_and_keeps_nobody(watching, monkeypatch, jump):
+    """Set while a body comes in, it costs nothing; who is overdue by the clock that nobody sets is dropped."""
+    (made, ahead), clock = watching, time.time
+    address = "127.0.0.1", int(made.effective_port)
+    with contextlib.closing(socket.create_connection(address, timeout=10)) as slow:
+        slow.sendall(HEADER + b"Content-Length: 4\r\n\r\n12")
+        wait_for(lambda: in_server(made, lambda: [one.in_body for one in made.active_channels.values()]) == [True])
+        monkeypatch.setattr(time, "time", lambda: clock() + jump)
+        for ahead[0] in (2.0, 4.0):  # it looks twice
+            in_server(made, list)
+        slow.sendall(b"34")
+        assert answer(slow).startswith(b"HTTP/1.1 200")
+        for ahead[0] in (6.0, 8.0, 10.0 + SILENT_SECONDS):
+            in_server(made, list)
+        in_server(made, list)
+        assert slow.recv(10) == b""
 
 
 def test_the_one_who_waits_longest_makes_room(server, client):
