@@ -41,7 +41,7 @@ _MEASURED_ON = {
     "calibration": "all examples, each left out in turn; the final head has learnt all of them",
 }
 # What a running job shows of an epoch.
-_SHOWN = ("epoch", "epochs", "loss", "accuracy", "held_out_loss", "held_out_accuracy", "learning_rate")
+_SHOWN = ("epoch", "epochs", "loss", "accuracy", "held_out_loss", "learning_rate")
 
 
 def run(channel, arguments: Dict[str, Any]) -> None:
