@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 from coral_learn.training import FALSE_ACCEPT_RATE, MOST_REFUSED
 from service.children import Child
 from service.errors import Conflict, ServiceError
-from service.jobs.options import TrainOptions
+from service.jobs.options import ALWAYS, IF_BETTER, NEVER, TrainOptions
 from service.learning import LIVE, Answering, Versions
 from service.metrics import Metrics
 from service.settings import MEGABYTE
@@ -258,12 +258,13 @@ class JobQueue:
         version = self._versions.add(job, finished)
         held_out = job.metrics.get("held_out_examples", 0)
         activated, reason = decide(job.options["activate"], finished.accuracy, held_out, baseline)
-        if activated and self._versions.keeps_classes and job.options["activate"] == "if_better":
-            activated, reason = False, "versions hold taught classes only, the pre-trained ones would be lost"
-        if activated:
+        if activated and job.options["activate"] == IF_BETTER:
+            objection = self._versions.promote(version, baseline)
+            activated, reason = objection is None, reason if objection is None else f"{reason}; but {objection}"
+        elif activated:
             self._versions.activate(version)
-            if self._on_model is not None:
-                self._on_model()
+        if activated and self._on_model is not None:
+            self._on_model()
         log.info("job %s made model version %d: %s", job.id, version, reason)
         self._end(job, SUCCEEDED, model={"version": version, "activated": activated, "reason": reason})
 
@@ -326,9 +327,9 @@ class JobQueue:
 def decide(activate: str, accuracy: Optional[float], held_out: int, baseline: Dict[str, Any]) -> Tuple[bool, str]:
     """Whether a new version is to answer, and why."""
     now = f"the model that answers now ({baseline['version']}, {baseline['head']})"
-    if activate == "always":
+    if activate == ALWAYS:
         return True, "activation was asked for in any case"
-    if activate == "never":
+    if activate == NEVER:
         return False, "activation was not asked for"
     if held_out < ENOUGH:
         return False, f"only {held_out} examples could be held out to measure it, {ENOUGH} are needed: teach more"

@@ -166,6 +166,35 @@ class Versions:
             self._note_active(str(number))
             self._answering.take_version(version)
 
+    def promote(self, number: int, compared_with: Dict[str, Any]) -> Optional[str]:
+        """Let a version answer that did better, unless something speaks against it: that is returned then, in words.
+
+        compared_with : the model it did better than, "version" and "head". Raises as `activate`.
+        """
+        with self._store.changing:
+            objection = self._objection(number, compared_with)
+            if objection is None:
+                self.activate(number)
+            return objection
+
+    def _objection(self, number: int, compared_with: Dict[str, Any]) -> Optional[str]:
+        """Why a version is not to answer unasked: what it would take away, or that it was compared with another."""
+        advice = f"train again, or activate version {number} by hand"
+        if self.keeps_classes:
+            return "versions hold taught classes only, the pre-trained ones would be lost"
+        now = self._answering.model
+        if any(now[fact] != compared_with[fact] for fact in ("version", "head")):
+            return f"{now['version']} ({now['head']}) was activated meanwhile, with which it was not compared: {advice}"
+        missing = self._unknown_to(self._load(number).head)
+        if missing:
+            return f"it does not know {', '.join(map(repr, missing))}, which came meanwhile: {advice}"
+        return None
+
+    def _unknown_to(self, head: Head) -> List[str]:
+        """The names of the enabled classes with examples that a head was not taught."""
+        taught = set(self._store.examples.taught(self._answering.must_have_extractor().digest).values())
+        return sorted(self._answering.class_name(class_id) for class_id in taught - set(head.classes))
+
     def activate_live(self, head: Optional[str] = None) -> None:
         """Let the live model answer again, with another kind of head where one is given. Raises `Conflict`."""
         info = self._answering.must_have_extractor()

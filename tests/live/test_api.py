@@ -303,6 +303,60 @@ def test_worse_version_is_not_activated(taught, make_picture, encode):
     assert good["model"]["activated"] is True, good
 
 
+def begin_training(daemon, **options):
+    """Start a training of some seconds; returns where its job is, once it has read the examples."""
+    options = dict({"head": "softmax", "epochs": 300, "batch_size": 1, "patience": 0}, **options)
+    place = daemon.post_json("/v1/train", options).headers["Location"]
+    daemon.wait_for(lambda: daemon.get(place).json["progress"] > 0, 60, "a job at work")
+    return place
+
+
+def end_training(daemon, place):
+    """What a job says of its model, at its end."""
+    assert daemon.get(place).json["state"] == "running", "it ended before anything could happen meanwhile"
+    daemon.wait_for(lambda: daemon.get(place).json["state"] != "running", 120, "its end")
+    assert daemon.get(place).json["state"] == "succeeded"
+    return daemon.get(place).json["model"]
+
+
+def teach_more(daemon, make_picture, encode):
+    """Enough of the three colours to compare models by."""
+    for colour in COLOURS:
+        for seed in range(10, 24):
+            assert daemon.teach(colour, encode(make_picture(colour, seed))).status == 201
+
+
+def test_a_class_taught_during_training_is_not_lost(taught, make_picture, encode):
+    """A version that does not know it is not activated on its own, with the reason; it is where that was asked for."""
+    teach_more(taught, make_picture, encode)
+    picture = encode(make_picture("yellow", 40))
+    for activate, answers in (("if_better", True), ("always", False)):
+        place = begin_training(taught, activate=activate)
+        assert taught.teach("yellow", encode(make_picture("yellow", 1))).status == 201
+        model = end_training(taught, place)
+        assert model["activated"] is not answers, model
+        known = [one["class"] for one in taught.classify(picture).json["predictions"]]
+        assert ("yellow" in known) is answers
+        if answers:
+            assert "does not know 'yellow'" in model["reason"]
+            assert f"train again, or activate version {model['version']} by hand" in model["reason"]
+            assert taught.delete("/v1/classes/yellow").status == 200
+    assert taught.train(head="lda")["model"]["activated"] is True
+    assert "yellow" in [one["class"] for one in taught.classify(picture).json["predictions"]]
+
+
+def test_what_was_activated_during_training_is_not_replaced(taught, make_picture, encode):
+    """A version that was compared with another model than the one that answers at its end waits for a word."""
+    teach_more(taught, make_picture, encode)
+    place = begin_training(taught)
+    assert taught.post_json("/v1/models/live/activate", {"head": "lda"}).status == 200
+    model = end_training(taught, place)
+    assert model["activated"] is False, model
+    assert "live (lda) was activated meanwhile, with which it was not compared: train again" in model["reason"]
+    tag = taught.get("/v1/status").json["model"]
+    assert (tag["version"], tag["head"]) == ("live", "lda")
+
+
 def test_jobs_are_cancelled_and_queued(taught):
     """A running job is cancelled by ending its process; the one behind it runs then; an ended one is a 409."""
     slow = taught.post_json("/v1/train", {"head": "softmax", "epochs": 10000, "batch_size": 1}).json
