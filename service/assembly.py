@@ -123,7 +123,7 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
         lessons=lessons,
         capturing=Capturing(live, lessons, answering),
         mapping=ExampleMap(store, answering),
-        writer=ModelWriter(store.folder),
+        writer=ModelWriter(store.folder, store.must_have_room),
         jobs=jobs,
         live=live,
         watchers=watchers,

@@ -79,6 +79,7 @@ def get_labels(version: str):
         404: "model_not_found",
         409: ("nothing_learnt", "head_not_writable", "model_not_written", "other_extractor"),
         503: "extractor_unavailable",
+        507: "store_full",
     },
     query=[flag("quantized", "as int8, a quarter of the size")],
 )

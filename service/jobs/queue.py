@@ -271,7 +271,7 @@ class JobQueue:
     def _arguments(self, job: StoredJob, folder: Path) -> Dict[str, Any]:
         extractor = self._answering.must_have_extractor()
         return {
-            "data_folder": str(self._store.folder),
+            "space": self._store.space,
             "version_folder": str(folder),
             "extractor": extractor.digest,
             "size": extractor.embedding_size,

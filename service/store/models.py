@@ -10,7 +10,7 @@ import time
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -125,15 +125,29 @@ class Models:
         return len(orphans)
 
 
-def write_version(folder: Path, head: Head, examples: List[str], report: Dict[str, Any]) -> None:
-    """Write a version's files, each synced, into a fresh folder."""
-    remove_folder(folder)
-    folder.mkdir(parents=True)
+def write_version(
+    folder: Path,
+    head: Head,
+    examples: List[str],
+    report: Dict[str, Any],
+    must_have_room: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write a version's files, each synced, into a fresh folder.
+
+    must_have_room : raises `StoreFull` where the disk has no room for so many bytes more
+    """
     buffer = io.BytesIO()
     np.savez(buffer, **head.state())
-    publish_file(folder / HEAD_FILE, buffer.getvalue())
-    publish_file(folder / EXAMPLES_FILE, json.dumps(examples).encode())
-    publish_file(folder / REPORT_FILE, json.dumps(report, ensure_ascii=False, indent=1).encode())
+    files = {
+        HEAD_FILE: buffer.getvalue(),
+        EXAMPLES_FILE: json.dumps(examples).encode(),
+        REPORT_FILE: json.dumps(report, ensure_ascii=False, indent=1).encode(),
+    }
+    remove_folder(folder)
+    must_have_room(sum(map(len, files.values())))
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        publish_file(folder / name, data)
 
 
 def read_head(folder: Path) -> Head:
