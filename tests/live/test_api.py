@@ -412,6 +412,26 @@ def test_another_model_learns_from_the_stored_pictures(taught, data, make_pictur
     assert [taught.classify(encode(make_picture(colour, 31))).json["class"] for colour in COLOURS] == list(COLOURS)
 
 
+def test_another_model_is_a_job(taught, data):
+    """The pictures are embedded anew by a job that can be followed; a training queued before it waits for its end."""
+    taught.post_json("/v1/train", {"head": "softmax", "epochs": 10000, "batch_size": 1, "patience": 0})
+    training = taught.post_json("/v1/train", {"activate": "never"})
+    assert "runs, and one runs at a time" in training.json["waiting_for"] or training.json["waiting_for"] is None
+    taught.kill()
+    taught.command[taught.command.index("--model") + 1] = str(data / "tiny_float32.tflite")
+    taught.start()
+    ended = taught.wait_for(
+        lambda: next((one for one in [taught.get(training.headers["Location"]).json] if one["finished"]), None), 60
+    )
+    job = next(one for one in taught.get("/v1/jobs").json["items"] if one["kind"] == "reembed")
+    assert (job["state"], job["progress"], job["waiting_for"]) == ("succeeded", 1.0, None)
+    assert job["metrics"] == {"embedded": 18, "unusable": 0, "left": 0}
+    assert (ended["state"], ended["started"] >= job["finished"]) == ("succeeded", True)
+    assert taught.get("/v1/models/1").json["examples"] == 18
+    status = taught.get("/v1/status").json
+    assert (status["incomplete"], status["extractor"]["to_embed"]) == (None, 0)
+
+
 def test_pretrained_classes_are_kept(start_daemon, shared_data, tiny_model):
     """With --keep-classes the bundled model names ImageNet's classes, and taught ones beside them."""
     daemon = start_daemon("--keep-classes")
