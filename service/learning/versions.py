@@ -19,7 +19,7 @@ from service.learning.checkpoint import Checkpoint, Saved
 from service.store import Store
 from service.store.examples import Learnt
 from service.store.jobs import StoredJob
-from service.store.journal import ACTIVATE
+from service.store.journal import ACTIVATE, DELETE_VERSION
 from service.store.models import FinishedModel
 
 log = logging.getLogger(__name__)
@@ -212,6 +212,20 @@ class Versions:
         """Publish what a training job made; returns the version."""
         with self._store.database.write() as connection:
             return self._store.models.add(connection, job.id, finished)
+
+    def delete(self, number: int) -> None:
+        """Remove a version with its files, for good. Raises `NotFound`, `Conflict` for the one that answers."""
+        with self._store.changing:
+            stored, now = self._store.models.get(number), self._answering.model
+            if now["version"] == number:
+                raise Conflict(f"version {number} answers now: activate another model first", "model_in_use")
+            with self._store.database.write() as connection:
+                if self._store.note(_ACTIVE) == str(number):  # it could not answer since the last start
+                    self._store.set_note(connection, _ACTIVE, LIVE)
+                self._store.models.delete(connection, number)
+                step = self._store.journal.open(connection, DELETE_VERSION)
+                self._store.journal.close(connection, step, {"model": str(number), "head": stored.head})
+        self._store.models.remove_files(stored)
 
     def unseen(self) -> Dict[str, Any]:
         """What the answering model was not taught of what is enabled: how many examples, and classes by name."""

@@ -12,7 +12,7 @@ _COLUMNS = "id, class_id, sha256, format, width, height, bytes, source, capture,
 
 _SELECT = "SELECT id, action, details, created FROM steps"
 
-ACTIVATE = "activate"
+ACTIVATE, DELETE_VERSION = OF_MODELS = ("activate", "delete_version")  # these change nothing that is taught
 
 
 class StoredStep(NamedTuple):
@@ -51,7 +51,9 @@ class Journal:
     def newest(self, most: int) -> List[StoredStep]:
         """The newest steps of those that changed what is taught, newest first."""
         with self._database.read() as connection:
-            rows = connection.execute(f"{_SELECT} WHERE action != ? ORDER BY id DESC LIMIT ?", (ACTIVATE, most))
+            rows = connection.execute(
+                f"{_SELECT} WHERE action NOT IN (?, ?) ORDER BY id DESC LIMIT ?", (*OF_MODELS, most)
+            )
             return [_to_step(row) for row in rows]
 
     def page(self, page: int, size: int) -> Tuple[List[StoredStep], int]:

@@ -66,7 +66,7 @@ _COLUMNS = "version, head, extractor, created, classes, examples, accuracy, fold
 
 
 class Models:
-    """Reading and adding versions."""
+    """Reading, adding and removing versions."""
 
     def __init__(self, database: Database, folder: Path):
         self._database, self._folder = database, folder
@@ -99,6 +99,14 @@ class Models:
             (model.head, model.extractor, time.time(), model.classes, model.examples, model.accuracy, job, job),
         )
         return cursor.lastrowid
+
+    def delete(self, connection: sqlite3.Connection, version: int) -> None:
+        """Remove a version's row, in an open transaction. Its number is never given again."""
+        connection.execute("DELETE FROM models WHERE version = ?", (version,))
+
+    def remove_files(self, model: StoredModel) -> None:
+        """Remove the folder of a version whose row is gone; the next start would, too."""
+        remove_folder(self._folder / model.folder)
 
     def head(self, model: StoredModel) -> Head:
         """The head of a version. Raises `StoreError` when its file is damaged."""

@@ -225,6 +225,43 @@ def test_training_softmax(taught, make_picture, encode):
     assert taught.classify(encode(make_picture("yellow", 2))).json["class"] == "yellow"
 
 
+def test_versions_are_deleted(taught):
+    """With their files, for good, also over a restart; not the one that answers, and not the live model."""
+    for _ in range(3):
+        taught.train(activate="never")
+    assert taught.post_json("/v1/models/2/activate", {}).status == 200
+    for version, expected in (("live", (409, "model_live")), ("2", (409, "model_in_use"))):
+        refused = taught.delete(f"/v1/models/{version}")
+        assert (refused.status, refused.json["code"]) == expected
+    answer = taught.delete("/v1/models/3").json
+    assert (answer["deleted"], answer["model"]["version"]) == (3, 2)
+    for version in ("3", "9", "x"):
+        assert taught.delete(f"/v1/models/{version}").status == 404
+    assert len(list((taught.data_dir / "models").iterdir())) == 2
+    taught.kill()
+    taught.start()
+    taught.wait_ready()
+    assert [one["version"] for one in taught.get("/v1/models").json["items"]] == ["live", 2, 1]
+    assert taught.get("/v1/status").json["model"]["version"] == 2
+    assert taught.train(activate="never")["model"]["version"] == 4, "a number is never given again"
+    assert taught.get("/v1/journal").json["items"][0]["action"] == "delete_version"
+    assert taught.post_json("/v1/undo", {}).json["undone"]["action"] == "add_examples"
+
+
+def test_version_that_can_not_answer_is_deleted(taught, data):
+    """One of another extractor, which answered before the restart, leaves nothing behind that the next start misses."""
+    assert taught.train(activate="always")["model"]["activated"] is True
+    for model in ("tiny_float32.tflite", "tiny_float32.tflite"):
+        taught.stop()
+        taught.command[taught.command.index("--model") + 1] = str(data / model)
+        taught.start()
+        taught.wait_ready()
+        taught.delete("/v1/models/1")
+    assert taught.get("/v1/models/1").status == 404
+    assert taught.get("/v1/status").json["model"]["version"] == "live"
+    assert "can't answer" not in taught.log.rsplit("answers at", 1)[1]
+
+
 def test_activating_takes_no_other_fields(taught):
     """A misspelt field is refused by its name and changes nothing; the live model takes a head, a version nothing."""
     version = taught.train(activate="never")["model"]["version"]

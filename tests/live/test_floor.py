@@ -66,6 +66,7 @@ def test_the_rest_goes_on(full, make_picture, encode):
     assert full.classify(picture).json["class"] == "red"
     for version in ("1", "live"):
         assert full.post_json(f"/v1/models/{version}/activate", {}).status == 200
+    assert full.delete("/v1/models/1").status == 200
     assert full.delete("/v1/classes/blue").status == 200
     assert full.post_json("/v1/undo", {}).status == 200
     assert full.get("/v1/classes/blue").json["examples"] == 3
