@@ -77,7 +77,7 @@ class Backlog:
         else:
             keep(sha256, embedded)
             self._embedded += 1
-        self.left -= 1
+        self.left = max(0, self.left - 1)  # another thread may have looked since it was kept
 
     def _tell(self, report: Report) -> None:
         """Report, but not too often."""
@@ -88,7 +88,7 @@ class Backlog:
     def _end(self, report: Report) -> None:
         if self._failures and not self._embedded:
             raise ExtractorUnavailable(
-                f"the new extractor could embed none of {len(self._failures)} pictures: {self._failures[0]}",
+                f"the extractor could embed none of {len(self._failures)} pictures: {self._failures[0]}",
                 retry_after=60,
             )
         report(1.0, self._counts())
