@@ -106,10 +106,13 @@ class JobQueue:
         self._announce()
         return job
 
-    def need(self, kind: str) -> None:
-        """Queue a job that nobody asked for, however many wait, unless one of its kind waits already."""
+    def need(self, kind: str, again: bool = False) -> None:
+        """Queue a job that nobody asked for, however many wait, unless one of its kind does that already.
+
+        again : whether one that runs will not do it
+        """
         with self._changed:
-            running = None if self._running is None else self._running.id
+            running = self._running.id if again and self._running is not None else None
             if all(job.kind != kind or job.id == running for job in self._store.jobs.unfinished()):
                 self._store.jobs.add(kind, {})
                 self._changed.notify_all()

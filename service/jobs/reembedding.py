@@ -26,7 +26,8 @@ _PATIENCE = Patience(2.0)  # without end: what is missing is missing until it is
 class Reembedding:
     """Does the jobs of the kind "reembed".
 
-    on_missing, to be set before the start : called when there is something to embed, to have a job do it
+    on_missing, to be set before the start : called when there is something to embed, to have a job do it; with
+        whether the one that runs, if any, has looked for the last time
     """
 
     def __init__(
@@ -41,8 +42,8 @@ class Reembedding:
         self._embedder = Embedder(pictures, extraction, answering.must_have_extractor, _PATIENCE)
         self._lock = threading.Lock()  # over the next two
         self._backlog: Optional[Backlog] = None
-        self._at_work = False
-        self.on_missing: Callable[[], None] = lambda: None
+        self._ending = False  # whether the job that runs has looked for the last time
+        self.on_missing: Callable[[bool], None] = lambda _: None
 
     @property
     def left(self) -> int:
@@ -65,24 +66,26 @@ class Reembedding:
         with self._lock:
             if self._backlog is None or self._backlog.digest != digest:
                 self._backlog = Backlog(self._store, digest)
-            if not self._backlog.look() or self._at_work:
+            if not self._backlog.look():
                 return
             log.warning("%d stored pictures are to be embedded anew", self._backlog.left)
             try:
-                self.on_missing()
+                self.on_missing(self._ending)
+                self._ending = False
             except StoreError as error:  # the extractor answers all the same, and an undoing that is done is done
                 log.error("no job can be queued to embed them: %s", error)
 
     def run(self, _: StoredJob, report: Report, should_stop: Stop) -> None:
         """Embed what is missing and teach it. Raises `ExtractorUnavailable`, `StoreError`."""
-        self._at_work = True
-        try:
-            while self._at_work and self._backlog is not None:
+        ending = self._backlog is None
+        while not ending:
+            try:
                 self._backlog.work_off(self._embedder, self._keep, report, should_stop)
-                with self._lock:  # what comes back from now on gets a job of its own
-                    self._at_work = bool(self._backlog.look()) and not should_stop()
-        finally:
-            self._at_work = False
+            except Exception:
+                self._ending = True
+                raise
+            with self._lock:  # what comes back from now on gets a job of its own
+                ending = self._ending = should_stop() or not self._backlog.look()
 
     def _keep(self, sha256: str, embedded: EmbeddedPicture) -> None:
         self._store.must_have_room(embedded.embedding.nbytes)
