@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Dict
 
@@ -22,6 +23,7 @@ from service.http.services import Services
 from service.jobs import JobQueue
 from service.jobs.exchanging import EXCHANGE, Exchange, chosen_model
 from service.jobs.importing import IMPORT, Importing
+from service.jobs.reembedding import REEMBED, Reembedding
 from service.learning import Answering, Teaching, Versions, pretrained_of
 from service.lessons import Lessons
 from service.live import DecisionRule, LiveLoop, Places, Watchers
@@ -31,7 +33,6 @@ from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.preferences import Preferences
 from service.readings import Readings
-from service.reembedding import Reembedding
 from service.region import Region
 from service.review import FOLDER as REVIEW_FOLDER
 from service.review import ReviewRing
@@ -79,8 +80,8 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     reembedding = Reembedding(store, extraction, pictures, answering, teaching)
 
     def take_extractor(info: ExtractorInfo, model_path: Path) -> None:
+        reembedding.look(info.digest)  # before, so that no training begins on a part of what was taught
         versions.adopt(info, model_path)
-        reembedding.start()
 
     extraction.on_ready = take_extractor
     watchers = Watchers(settings.max_streams)
@@ -102,9 +103,13 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     rates = settings.false_accept_rate, settings.most_refused
     most_unpacked = 2 * int(settings.max_import_mb * MEGABYTE)
     importing = Importing(store, extraction, pictures, answering, teaching, limits, most_unpacked, live.tell_model)
-    workers = {IMPORT: importing.run, EXCHANGE: Exchange(store, extraction, pictures, settings.model).run}
+    exchange = Exchange(store, extraction, pictures, settings.model)
+    workers = {IMPORT: importing.run, EXCHANGE: exchange.run, REEMBED: reembedding.run}
     memory = settings.job_memory_mb * MEGABYTE or half_of_machine()
-    jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers, memory)
+    jobs = JobQueue(
+        store, answering, versions, metrics, live.tell_model, *rates, workers, lambda: reembedding.incomplete, memory
+    )
+    reembedding.on_missing = partial(jobs.need, REEMBED)
     calibrating = Calibrating(store, answering, versions, *rates)
     lessons = Lessons(store, extraction, pictures, answering, teaching, calibrating)
     metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature, review))
@@ -122,7 +127,7 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
         lessons=lessons,
         capturing=Capturing(live, lessons, answering),
         mapping=ExampleMap(store, answering),
-        writer=ModelWriter(store.folder),
+        writer=ModelWriter(store.folder, store.must_have_room),
         jobs=jobs,
         live=live,
         watchers=watchers,

@@ -120,7 +120,6 @@ class Daemon:
             for part in (parts.extraction, parts.jobs, parts.live, parts.calibrating, *self._doors, *self._watchdogs()):
                 part.start()
                 stops.append(part.stop)
-            stops.append(parts.reembedding.stop)
             systemd.notify(f"READY=1\nSTATUS=answers at {self.address}")
             run_server(self._server, self._is_ended)
         finally:

@@ -6,7 +6,7 @@ The daemon itself loads no TFLite library; the process does, and tries what it w
 import logging
 import threading
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 from coral_learn.errors import CoralLearnError, OptionError
 from coral_learn.export import describe, layer_of, write_layer
@@ -25,10 +25,13 @@ _KEPT = 4  # files; further downloads of the same model take what is there
 
 
 class ModelWriter:
-    """Writes models into a folder of the data folder, one at a time."""
+    """Writes models into a folder of the data folder, one at a time.
 
-    def __init__(self, folder: Path):
-        self._folder, self._lock = folder / "written", threading.Lock()
+    must_have_room : raises `StoreFull` where the disk has no room for so many bytes more
+    """
+
+    def __init__(self, folder: Path, must_have_room: Callable[[int], None]):
+        self._folder, self._lock, self._must_have_room = folder / "written", threading.Lock(), must_have_room
         make_folder(self._folder)
         for path in self._folder.iterdir():
             path.unlink()
@@ -36,11 +39,12 @@ class ModelWriter:
     def write(self, name: str, extractor: Path, head: Head, labels: List[str], quantized: bool) -> Path:
         """The file of a model. name : another one for every other model; labels : of the head's classes, in order.
 
-        Raises `Conflict` for a head that can't be written, `StoreError` where it was not written.
+        Raises `Conflict` for a head that can't be written, `StoreError` where it was not written, or `StoreFull`.
         """
         path = self._folder / f"{name}.tflite"
         with self._lock:
             if not path.exists():
+                self._must_have_room(extractor.stat().st_size)  # nearly all of it is the extractor
                 self._write(path, extractor, head, labels, quantized)
                 for old in sorted(self._folder.iterdir(), key=lambda one: one.stat().st_mtime)[:-_KEPT]:
                     old.unlink()

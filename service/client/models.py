@@ -25,6 +25,10 @@ class Models(Calls):
             "POST", path_of("models", version, "activate"), {} if head is None else {"head": head}
         )
 
+    def delete_model(self, version: int) -> Dict[str, Any]:
+        """Remove a version with its files, for good. Refused for the one that answers."""
+        return self._transport.json("DELETE", path_of("models", version))
+
     def report(self, version: Union[int, str]) -> Dict[str, Any]:
         """What training found: accuracy, confusion matrix, loss curve, findings."""
         return self._transport.json("GET", path_of("models", version, "report"))

@@ -35,7 +35,7 @@ _OPEN_ENDPOINTS = ("page.index", "page.asset")
 _OPEN = ("/healthz",)
 _OF_MANAGERS = ("/v1/doctor",)  # it names processes and folders
 _SHORTEST = 16  # characters of a token
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Standing(NamedTuple):
@@ -107,7 +107,7 @@ class Access:
             return _check_read(asked)
         if standing.scope is None:
             return problem(401, "token_needed", TOKEN_HINT, WWW_Authenticate="Bearer")
-        reads = asked.method in _SAFE_METHODS or asked.path == "/v1/classify" or speaks_protocol(asked.path)
+        reads = asked.method in SAFE_METHODS or asked.path == "/v1/classify" or speaks_protocol(asked.path)
         if standing.scope == CLASSIFY and (not reads or asked.path in _OF_MANAGERS):
             return problem(403, "scope_too_small", "this token may read and classify; this needs the manage token")
         return None

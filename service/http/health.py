@@ -47,6 +47,7 @@ def status():
         device_reason=info.reason if info else health.reason,
         degraded=bool(info and info.degraded) or health.state != READY,
         extractor=_extractor(parts),
+        incomplete=parts.reembedding.incomplete,
         model=dict(parts.answering.model, unseen=parts.versions.unseen()),
         counts={
             "classes": len(classes),

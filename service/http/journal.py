@@ -42,7 +42,7 @@ def undo():
     parts, numbers = services(), _steps_in_body()
     undone = [parts.teaching.undo()] if numbers is None else parts.teaching.undo_together(numbers)
     if parts.answering.extractor is not None:
-        parts.reembedding.start()  # what is back may be of the time of another extractor
+        parts.reembedding.look(parts.answering.extractor.digest)  # what is back may be of the time of another extractor
     parts.live.tell_model()
     return jsonify(undone=_as_dict(undone[0]), steps=[one.id for one in undone], model=parts.answering.model)
 

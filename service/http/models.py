@@ -12,6 +12,7 @@ from service.http.description import Media, describes
 from service.http.reading import json_body, paging, truth
 from service.http.schemas import (
     ACTIVE,
+    COUNT,
     HEAD_BODY,
     PAGING,
     file_answers,
@@ -42,6 +43,23 @@ def list_models():
 def get_model(version: str):
     """One model."""
     return jsonify(_live() if version == LIVE else _as_dict(services().store.models.get(_number(version))))
+
+
+@blueprint.delete("/v1/models/<version>")
+@describes(
+    answers={
+        200: record(deleted=COUNT, model=ref("ModelTag")),
+        404: "model_not_found",
+        409: ("model_in_use", "model_live"),
+    }
+)
+def delete_model(version: str):
+    """Remove a version with its files, for good. Not the one that answers, and not the live model."""
+    if version == LIVE:
+        raise Conflict("the live model is made of the examples and can't be deleted; they can", "model_live")
+    parts, number = services(), _number(version)
+    parts.versions.delete(number)
+    return jsonify(deleted=number, model=parts.answering.model)
 
 
 @blueprint.get("/v1/models/<version>/report")
@@ -82,6 +100,7 @@ def get_labels(version: str):
         404: "model_not_found",
         409: ("nothing_learnt", "head_not_writable", "model_not_written", "other_extractor"),
         503: "extractor_unavailable",
+        507: "store_full",
     },
     query=[flag("quantized", "as int8, a quarter of the size")],
 )

@@ -266,8 +266,9 @@ COMPONENTS: Dict[str, Schema] = {
     ),
     "Job": record(
         id=TEXT,
-        kind=text("what it does: train, ..."),
+        kind=text("what it does: train, import, extractor, reembed"),
         state={"type": "string", "enum": [QUEUED, RUNNING, *ENDED]},
+        waiting_for=or_null(text("why a queued job does not begin yet")),
         options=ANYTHING,
         progress=SHARE,
         metrics=dict(ANYTHING, description="loss, accuracy and so on, as far as it has come"),
@@ -304,7 +305,7 @@ COMPONENTS: Dict[str, Schema] = {
                 losses=COUNT,
                 recovery_s=or_null({"type": "number", "description": "seconds the last loss took"}),
                 stand_in=dict(YES_OR_NO, description="the CPU, for an Edge TPU that is lost"),
-                to_embed=COUNT,
+                to_embed=dict(COUNT, description="stored pictures that a job is to embed, or embeds"),
             ),
             name=TEXT,
             digest=TEXT,
@@ -312,6 +313,7 @@ COMPONENTS: Dict[str, Schema] = {
             embedding_size=COUNT,
             input=record(width=COUNT, height=COUNT),
         ),
+        incomplete=or_null(text("what answers lack while stored pictures wait to be embedded")),
         model=also("ModelTag", unseen=ref("Unseen")),
         counts=record(
             classes=COUNT,

@@ -10,6 +10,7 @@ from service.doctor.practice import Practice
 from service.extraction import ExtractorSupervisor
 from service.http.access import Access
 from service.jobs import JobQueue
+from service.jobs.reembedding import Reembedding
 from service.learning import Answering, Teaching, Versions
 from service.lessons import Lessons
 from service.live import LiveLoop, Watchers
@@ -17,7 +18,6 @@ from service.mapping import ExampleMap
 from service.metrics import Metrics
 from service.pictures import PictureReader
 from service.preferences import Preferences
-from service.reembedding import Reembedding
 from service.review import ReviewRing
 from service.settings import Settings
 from service.store import Store

@@ -54,10 +54,13 @@ def change_settings():
     """Change settings at once and for later starts, all that are given or none; null takes a change back.
 
     What is changed here is stronger than the configuration file, and weaker than flags and environment variables.
+    With less room on the disk than must stay free only review_mb can be changed, as less of it makes room.
     """
     body = json_body()
     if not isinstance(body, dict):
         raise Invalid('the body is a JSON object like {"decide_frames": 5}', code="body_invalid")
+    if set(body) != {"review_mb"}:
+        services().store.must_have_room()
     services().preferences.change(body)
     return list_settings()
 

@@ -10,6 +10,7 @@ from service.http.events import HEARTBEAT, block, event_response
 from service.http.reading import json_body, paging
 from service.http.schemas import JOB_QUEUED, PAGING, TRAINING, page_of
 from service.http.services import Services, services
+from service.jobs import JobQueue
 from service.jobs.options import read_options
 from service.store.jobs import ENDED, StoredJob
 
@@ -19,8 +20,11 @@ blueprint = Blueprint("training", __name__)
 @blueprint.post("/v1/train")
 @describes(answers={202: JOB_QUEUED, 409: "queue_full", 422: "invalid"}, body=Media(TRAINING, required=False))
 def train():
-    """Queue a training job."""
-    return job_response(services().jobs.train(read_options(json_body())))
+    """Queue a training job. It waits while stored pictures are still to be embedded for a new extractor."""
+    options, parts = read_options(json_body()), services()
+    if parts.reembedding.left:
+        parts.reembedding.look(parts.answering.must_have_extractor().digest)  # the job that did it may have failed
+    return job_response(parts.jobs.train(options))
 
 
 @blueprint.get("/v1/jobs")
@@ -29,7 +33,8 @@ def list_jobs():
     """The jobs, newest first."""
     page, size = paging()
     found, total = services().store.jobs.page(page, size)
-    items = [_as_dict(services().jobs.get(job.id)) for job in found]
+    jobs = services().jobs
+    items = [_as_dict(jobs, jobs.get(job.id)) for job in found]
     return jsonify(items=items, page=page, size=size, total=total)
 
 
@@ -37,14 +42,16 @@ def list_jobs():
 @describes(answers={200: "Job", 404: "job_not_found"})
 def get_job(job: str):
     """One job as it is now."""
-    return jsonify(_as_dict(services().jobs.get(job)))
+    jobs = services().jobs
+    return jsonify(_as_dict(jobs, jobs.get(job)))
 
 
 @blueprint.delete("/v1/jobs/<job>")
 @describes(answers={200: "Job", 404: "job_not_found", 409: "job_ended"})
 def cancel_job(job: str):
     """Cancel a job that waits or runs."""
-    return jsonify(_as_dict(services().jobs.cancel(job)))
+    jobs = services().jobs
+    return jsonify(_as_dict(jobs, jobs.cancel(job)))
 
 
 @blueprint.get("/v1/jobs/<job>/events")
@@ -57,7 +64,7 @@ def job_events(job: str):
 
 def job_response(job: StoredJob) -> Response:
     """202 for a job that was queued, with its place."""
-    response = jsonify(_as_dict(job))
+    response = jsonify(_as_dict(services().jobs, job))
     response.status_code = 202
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return response
@@ -66,12 +73,12 @@ def job_response(job: StoredJob) -> Response:
 def _blocks(parts: Services, now: StoredJob) -> Iterator[str]:
     told = None
     while True:
-        yield ": here\n\n" if now == told else block("job", json.dumps(_as_dict(now)))
+        yield ": here\n\n" if now == told else block("job", json.dumps(_as_dict(parts.jobs, now)))
         if now.state in ENDED or parts.watchers.closed:
             return
         told = now
         now = parts.jobs.wait(now.id, now.__ne__, HEARTBEAT)
 
 
-def _as_dict(job: StoredJob) -> Dict[str, Any]:
-    return dict(job._asdict())
+def _as_dict(jobs: JobQueue, job: StoredJob) -> Dict[str, Any]:
+    return dict(job._asdict(), waiting_for=jobs.why_waiting(job))

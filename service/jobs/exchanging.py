@@ -2,32 +2,27 @@
 
 import json
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Set
 
 from coral_learn.catalog import bundled_model
 from coral_learn.errors import ModelError
 from coral_learn.manifest import Manifest
 from coral_learn.runtime.tflite import read_model
-from service.embedder import EmbeddedPicture, Embedder, Patience, Unusable
+from service.embedder import EmbeddedPicture, Embedder, Patience
 from service.errors import Conflict, ExtractorUnavailable, Invalid, StoreError
 from service.extraction import ExtractorSupervisor
 from service.extraction.supervisor import LOST, READY
+from service.jobs.backlog import Backlog, Report, Stop
 from service.pictures import PictureReader
 from service.store import Store
 from service.store.jobs import StoredJob
 
 EXCHANGE = "extractor"
 _NOTE = "extractor_model"
-_TELL = 0.25  # seconds between two reports
 _PAUSE = 0.2  # seconds between two looks at how the extractor is
 _LOADING = 130.0  # seconds
 # Long enough for one restart; an extractor that ends again and again fails the job, and the one before stays.
 _PATIENCE = Patience(3.0, tries=3)
-
-Report = Callable[[float, Dict[str, Any]], None]
-Stop = Callable[[], bool]
 
 
 def chosen_model(store: Store, setting: str) -> str:
@@ -90,27 +85,8 @@ class Exchange:
             other.stop()
 
     def _embed_missing(self, other: ExtractorSupervisor, report: Report, should_stop: Stop) -> None:
-        """Until nothing is missing, not even what was taught meanwhile."""
         embedder = Embedder(self._pictures, other, lambda: other.info, _PATIENCE)
-        tally = _Tally(report)
-        while True:
-            missing = [one for one in self._missing(other) if one not in tally.unusable]
-            if not missing or should_stop():
-                break
-            for sha256 in missing:
-                embedded = embedder.embed(partial(self._store.images.read, sha256), should_stop)
-                if embedded is None:
-                    return
-                if isinstance(embedded, Unusable):
-                    tally.refuse(sha256, embedded)
-                else:
-                    self._keep(sha256, embedded)
-                    tally.embedded += 1
-                tally.tell(len(missing))
-        tally.end()
-
-    def _missing(self, other: ExtractorSupervisor) -> List[str]:
-        return self._store.examples.without_embedding(other.info.digest)
+        Backlog(self._store, other.info.digest).work_off(embedder, self._keep, report, should_stop)
 
     def _keep(self, sha256: str, embedded: EmbeddedPicture) -> None:
         self._store.must_have_room(embedded.embedding.nbytes)
@@ -173,38 +149,3 @@ class Exchange:
 
     def _is_done(self, job: StoredJob) -> bool:
         return json.loads(self._store.note(_NOTE) or "{}").get("job") == job.id
-
-
-class _Tally:
-    """What became of the stored pictures so far, and telling it."""
-
-    def __init__(self, report: Report):
-        self._report, self._told = report, 0.0
-        self.embedded = 0
-        self.unusable: Set[str] = set()
-        self._failures: List[str] = []
-
-    def refuse(self, sha256: str, unusable: Unusable) -> None:
-        """Count a picture that can't be embedded."""
-        self.unusable.add(sha256)
-        if unusable.failed:
-            self._failures.append(unusable.reason)
-
-    def tell(self, missing: int) -> None:
-        """Report, but not too often. missing : how many pictures were to be embedded at the last look"""
-        if time.monotonic() > self._told + _TELL:
-            self._told = time.monotonic()
-            done = self.embedded + len(self.unusable)
-            self._report(done / max(done, missing), self._counts())
-
-    def end(self) -> None:
-        """Report the end. Raises `ExtractorUnavailable` when the new extractor failed on all it was asked."""
-        if self._failures and not self.embedded:
-            raise ExtractorUnavailable(
-                f"the new extractor could embed none of {len(self._failures)} pictures: {self._failures[0]}",
-                retry_after=60,
-            )
-        self._report(1.0, self._counts())
-
-    def _counts(self) -> Dict[str, int]:
-        return {"embedded": self.embedded, "unusable": len(self.unusable)}

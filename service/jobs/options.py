@@ -9,7 +9,7 @@ from service.errors import Invalid
 
 AUTO = "auto"
 TRAINABLE = (*KINDS, AUTO)
-ACTIVATE = ("if_better", "always", "never")
+IF_BETTER, ALWAYS, NEVER = ACTIVATE = ("if_better", "always", "never")
 HELD_OUT = 0.2
 LONGEST_SEARCH = 3600.0
 
@@ -45,7 +45,7 @@ def read_options(body: Any) -> TrainOptions:
         raise Invalid('the body is a JSON object like {"head": "softmax"}', code="body_invalid")
     values = dict(body)
     head = _choice(values, "head", ImprintingHead.kind, TRAINABLE)
-    activate = _choice(values, "activate", "if_better", ACTIVATE)
+    activate = _choice(values, "activate", IF_BETTER, ACTIVATE)
     held_out = _number(values, "held_out", HELD_OUT, 0.5)
     search_seconds = _number(values, "search_seconds", 0.0, LONGEST_SEARCH)
     if head not in (SoftmaxHead.kind, AUTO):

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 from coral_learn.training import FALSE_ACCEPT_RATE, MOST_REFUSED
 from service.children import Child
 from service.errors import Conflict, ServiceError
-from service.jobs.options import TrainOptions
+from service.jobs.options import ALWAYS, IF_BETTER, NEVER, TrainOptions
 from service.learning import LIVE, Answering, Versions
 from service.metrics import Metrics
 from service.settings import MEGABYTE
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 8
 ENOUGH = 10  # held-out examples; fewer say too little to replace what answers
 _NICE = 10
+TRAIN = "train"
 _TARGET = "service.jobs.train:run"
 _RESTARTED = {"restarted": True}
 OUT_OF_MEMORY = "out_of_memory"
@@ -40,6 +41,7 @@ class JobQueue:
     workers : for the kinds of job that are done in the daemon, not in a process of their own: called with the
         job, `report(progress, metrics)` and `should_stop()`; they can be done again from the start, and are after a
         restart: `started` is then of the first time, and the metrics say "restarted"
+    hold : says why no training may begin yet, None when it may
     memory : bytes a job's process may use, 0 for any number
     """
 
@@ -53,11 +55,12 @@ class JobQueue:
         false_accept_rate: float = FALSE_ACCEPT_RATE,
         most_refused: float = MOST_REFUSED,
         workers: Optional[Dict[str, Worker]] = None,
+        hold: Callable[[], Optional[str]] = lambda: None,
         memory: int = 0,
     ):
         self._store, self._answering, self._versions, self._on_model = store, answering, versions, on_model
         self._rates, self._metrics = (false_accept_rate, most_refused), metrics
-        self._workers, self._memory = workers or {}, memory
+        self._workers, self._hold, self._memory = workers or {}, hold, memory
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._running: Optional[StoredJob] = None
@@ -87,7 +90,7 @@ class JobQueue:
 
     def train(self, options: TrainOptions) -> StoredJob:
         """Queue a training job. Raises `Conflict` when too many wait."""
-        return self.add("train", options.as_dict())
+        return self.add(TRAIN, options.as_dict())
 
     def add(self, kind: str, options: Dict[str, Any], prepare: Optional[Callable[[str], None]] = None) -> StoredJob:
         """Queue a job of any kind. Raises `Conflict` when too many wait.
@@ -102,6 +105,28 @@ class JobQueue:
         job = self._store.jobs.add(kind, options, job_id)
         self._announce()
         return job
+
+    def need(self, kind: str, again: bool = False) -> None:
+        """Queue a job that nobody asked for, however many wait, unless one of its kind does that already.
+
+        again : whether one that runs will not do it
+        """
+        with self._changed:
+            running = self._running.id if again and self._running is not None else None
+            if all(job.kind != kind or job.id == running for job in self._store.jobs.unfinished()):
+                self._store.jobs.add(kind, {})
+                self._changed.notify_all()
+
+    def why_waiting(self, job: StoredJob) -> Optional[str]:
+        """What a job waits for, in words; None where it does not wait, or its turn comes now."""
+        if job.state != QUEUED:
+            return None
+        if self._answering.extractor is None:
+            return "the extractor has not been loaded yet"
+        running, held = self._running, self._why_held(job)
+        if running is None or held is not None:
+            return held
+        return f"the job {running.id} ({running.kind}) runs, and one runs at a time"
 
     @property
     def waiting(self) -> int:
@@ -158,15 +183,18 @@ class JobQueue:
                     self._give_up(job, error)
 
     def _take(self) -> Optional[StoredJob]:
-        """The oldest queued job, running from now on; None when there is nothing to do."""
+        """The oldest queued job that may begin, running from now on; None when there is nothing to do."""
         if self._answering.extractor is None:
             return None
         with self._changed:
-            waiting = [job for job in self._store.jobs.unfinished() if job.state == QUEUED]
-            if not waiting:
+            waiting = (job for job in self._store.jobs.unfinished() if job.state == QUEUED)
+            job = next((job for job in waiting if self._why_held(job) is None), None)
+            if job is None:
                 return None
-            job = waiting[0]
             return self._set(job._replace(state=RUNNING, started=job.started or time.time()), save=True)
+
+    def _why_held(self, job: StoredJob) -> Optional[str]:
+        return self._hold() if job.kind == TRAIN else None
 
     def _do(self, job: StoredJob) -> None:
         worker = self._workers.get(job.kind)
@@ -258,19 +286,20 @@ class JobQueue:
         version = self._versions.add(job, finished)
         held_out = job.metrics.get("held_out_examples", 0)
         activated, reason = decide(job.options["activate"], finished.accuracy, held_out, baseline)
-        if activated and self._versions.keeps_classes and job.options["activate"] == "if_better":
-            activated, reason = False, "versions hold taught classes only, the pre-trained ones would be lost"
-        if activated:
+        if activated and job.options["activate"] == IF_BETTER:
+            objection = self._versions.promote(version, baseline)
+            activated, reason = objection is None, reason if objection is None else f"{reason}; but {objection}"
+        elif activated:
             self._versions.activate(version)
-            if self._on_model is not None:
-                self._on_model()
+        if activated and self._on_model is not None:
+            self._on_model()
         log.info("job %s made model version %d: %s", job.id, version, reason)
         self._end(job, SUCCEEDED, model={"version": version, "activated": activated, "reason": reason})
 
     def _arguments(self, job: StoredJob, folder: Path) -> Dict[str, Any]:
         extractor = self._answering.must_have_extractor()
         return {
-            "data_folder": str(self._store.folder),
+            "space": self._store.space,
             "version_folder": str(folder),
             "extractor": extractor.digest,
             "size": extractor.embedding_size,
@@ -326,9 +355,9 @@ class JobQueue:
 def decide(activate: str, accuracy: Optional[float], held_out: int, baseline: Dict[str, Any]) -> Tuple[bool, str]:
     """Whether a new version is to answer, and why."""
     now = f"the model that answers now ({baseline['version']}, {baseline['head']})"
-    if activate == "always":
+    if activate == ALWAYS:
         return True, "activation was asked for in any case"
-    if activate == "never":
+    if activate == NEVER:
         return False, "activation was not asked for"
     if held_out < ENOUGH:
         return False, f"only {held_out} examples could be held out to measure it, {ENOUGH} are needed: teach more"

@@ -45,7 +45,7 @@ _SHOWN = ("epoch", "epochs", "loss", "accuracy", "held_out_loss", "learning_rate
 
 
 def run(channel, arguments: Dict[str, Any]) -> None:
-    """Do one job. arguments : data_folder, version_folder, extractor, size, mean, rates, options, baseline."""
+    """Do one job. arguments : space, version_folder, extractor, size, mean, rates, options, baseline."""
     try:
         finished, comparison = _train(channel, arguments)
     except (CoralLearnError, ServiceError) as error:
@@ -58,7 +58,7 @@ def run(channel, arguments: Dict[str, Any]) -> None:
 
 def _train(channel, arguments: Dict[str, Any]):
     options = TrainOptions.from_dict(arguments["options"])
-    material, disabled = _read_material(Path(arguments["data_folder"]), arguments["extractor"], arguments["size"])
+    material, disabled = _read_material(arguments["space"].folder, arguments["extractor"], arguments["size"])
     split = stratified_split(material.labels, options.held_out, options.seed, material.groups)
     train, held_out = material.pick(split.train), material.pick(split.held_out)
     workshop = Workshop(Recipe(options.head, arguments["size"], arguments["mean"], options.softmax), arguments["rates"])
@@ -97,7 +97,7 @@ def _train(channel, arguments: Dict[str, Any]):
         "baseline": baseline,
     }
     folder, head = Path(arguments["version_folder"]), made.head
-    write_version(folder, head, material.ids, report)
+    write_version(folder, head, material.ids, report, arguments["space"].must_have_room)
     finished = FinishedModel(
         str(folder), head.kind, arguments["extractor"], len(head.classes), len(material.ids), evaluation.accuracy
     )

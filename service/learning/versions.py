@@ -19,7 +19,7 @@ from service.learning.checkpoint import Checkpoint, Saved
 from service.store import Store
 from service.store.examples import Learnt
 from service.store.jobs import StoredJob
-from service.store.journal import ACTIVATE
+from service.store.journal import ACTIVATE, DELETE_VERSION
 from service.store.models import FinishedModel
 
 log = logging.getLogger(__name__)
@@ -174,6 +174,35 @@ class Versions:
             self._note_active(str(number))
             self._answering.take_version(version)
 
+    def promote(self, number: int, compared_with: Dict[str, Any]) -> Optional[str]:
+        """Let a version answer that did better, unless something speaks against it: that is returned then, in words.
+
+        compared_with : the model it did better than, "version" and "head". Raises as `activate`.
+        """
+        with self._store.changing:
+            objection = self._objection(number, compared_with)
+            if objection is None:
+                self.activate(number)
+            return objection
+
+    def _objection(self, number: int, compared_with: Dict[str, Any]) -> Optional[str]:
+        """Why a version is not to answer unasked: what it would take away, or that it was compared with another."""
+        advice = f"train again, or activate version {number} by hand"
+        if self.keeps_classes:
+            return "versions hold taught classes only, the pre-trained ones would be lost"
+        now = self._answering.model
+        if any(now[fact] != compared_with[fact] for fact in ("version", "head")):
+            return f"{now['version']} ({now['head']}) was activated meanwhile, with which it was not compared: {advice}"
+        missing = self._unknown_to(self._load(number).head)
+        if missing:
+            return f"it does not know {', '.join(map(repr, missing))}, which came meanwhile: {advice}"
+        return None
+
+    def _unknown_to(self, head: Head) -> List[str]:
+        """The names of the enabled classes with examples that a head was not taught."""
+        taught = set(self._store.examples.taught(self._answering.must_have_extractor().digest).values())
+        return sorted(self._answering.class_name(class_id) for class_id in taught - set(head.classes))
+
     def activate_live(self, head: Optional[str] = None) -> None:
         """Let the live model answer again, with another kind of head where one is given. Raises `Conflict`."""
         info = self._answering.must_have_extractor()
@@ -191,6 +220,20 @@ class Versions:
         """Publish what a training job made; returns the version."""
         with self._store.database.write() as connection:
             return self._store.models.add(connection, job.id, finished)
+
+    def delete(self, number: int) -> None:
+        """Remove a version with its files, for good. Raises `NotFound`, `Conflict` for the one that answers."""
+        with self._store.changing:
+            stored, now = self._store.models.get(number), self._answering.model
+            if now["version"] == number:
+                raise Conflict(f"version {number} answers now: activate another model first", "model_in_use")
+            with self._store.database.write() as connection:
+                if self._store.note(_ACTIVE) == str(number):  # it could not answer since the last start
+                    self._store.set_note(connection, _ACTIVE, LIVE)
+                self._store.models.delete(connection, number)
+                step = self._store.journal.open(connection, DELETE_VERSION)
+                self._store.journal.close(connection, step, {"model": str(number), "head": stored.head})
+        self._store.models.remove_files(stored)
 
     def unseen(self) -> Dict[str, Any]:
         """What the answering model was not taught of what is enabled: how many examples, and classes by name."""

@@ -6,6 +6,7 @@ import {undo, unavailable} from "./messages.js"
 import {count, when} from "./words.js"
 
 const SHOWN = 8
+const OF_MODELS = ["activate", "delete_version"] // change nothing that is taught
 // An import is taken back whole; older daemons didn't note which of its steps belong together.
 const canUndo = ({action, details}) => action !== "undo" && (action !== "import" || "job" in details)
 
@@ -15,7 +16,7 @@ export async function journalCard(card) {
 		const newest = String(items.length && items[0].step)
 		if (card.dataset.newest === newest) return // what is the same stays, with the focus in it
 		card.dataset.newest = newest
-		const last = items.find(one => one.action !== "activate")
+		const last = items.find(one => !OF_MODELS.includes(one.action))
 		const lines = items.map(one =>
 			make(
 				"li",
@@ -52,6 +53,7 @@ function words({action, details}) {
 		import: `Imported ${name} ${many}`,
 		add_class: `Added ${name}`,
 		delete_class: `Deleted ${name}`,
+		delete_version: `Deleted version ${details.model}`,
 		activate: details.model === "live" ? "Back to the live model" : `Version ${details.model} answers`
 	}
 	return texts[action] || `${action[0].toUpperCase()}${action.slice(1).replace(/_/g, " ")} ${name}`.trim()

@@ -64,8 +64,7 @@ function showDevice(status) {
 			? `The accelerator is not in use: ${status.device_reason}. Answers come from the CPU, slower.`
 			: ""
 	banner("device", text)
-	const left = status.extractor.to_embed
-	banner("embedding", left ? `${left} pictures are being read again for the new extractor.` : "")
+	banner("embedding", status.incomplete ? `Answers are not complete: ${status.incomplete}.` : "")
 }
 
 hear("camera", showCamera)

@@ -94,7 +94,7 @@ function showProgress(job, rounds) {
 	}
 	if (!goesOn(job)) return replace(parts.progress)
 	const words =
-		job.state === "queued" ? "waiting for another job" : epoch ? `epoch ${epoch} of ${epochs}` : "reading the pictures"
+		job.state === "queued" ? job.waiting_for || "its turn comes now" : epoch ? `epoch ${epoch} of ${epochs}` : "reading the pictures"
 	const cancel = button("Cancel", () => attempt(() => remove(url`/v1/jobs/${job.id}`)), {class: "small"})
 	if (!parts.progress.firstChild)
 		replace(

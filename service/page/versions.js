@@ -1,6 +1,6 @@
 // Every model there is: which answers, how good it is, what it has not seen; switch, compare, download.
-import {call, getJson, url} from "./api.js"
-import {openDialog, working} from "./dialog.js"
+import {call, getJson, remove, url} from "./api.js"
+import {confirm, openDialog, working} from "./dialog.js"
 import {bar, byId, heading, make, quiet, replace, row, table} from "./dom.js"
 import {hue, known} from "./known.js"
 import {banner, complain, unavailable} from "./messages.js"
@@ -147,10 +147,20 @@ function line(one, total) {
 			{},
 			row(
 				use,
-				working("Download", () => downloads(one), {class: "small", "aria-label": `Download ${versionName(version)}`})
+				working("Download", () => downloads(one), {class: "small", "aria-label": `Download ${versionName(version)}`}),
+				one.active || one.version === "live"
+					? null
+					: working("Delete", () => discard(one), {class: "small", "aria-label": `Delete ${versionName(version)}`})
 			)
 		)
 	)
+}
+
+async function discard({version}) {
+	const text = "It will be gone for good, with its report. What was taught stays."
+	if (!(await confirm(`Delete ${versionName(version)}?`, text, "Delete"))) return
+	await remove(url`/v1/models/${version}`)
+	await show()
 }
 
 function choose(version, on) {

@@ -12,7 +12,8 @@ _COLUMNS = "id, class_id, sha256, format, width, height, bytes, source, capture,
 
 _SELECT = "SELECT id, action, details, created FROM steps"
 
-ACTIVATE, IMPORT = "activate", "import"
+ACTIVATE, DELETE_VERSION = OF_MODELS = ("activate", "delete_version")  # these change nothing that is taught
+IMPORT = "import"
 
 
 class StoredStep(NamedTuple):
@@ -51,7 +52,9 @@ class Journal:
     def newest(self, most: int) -> List[StoredStep]:
         """The newest steps of those that changed what is taught, newest first."""
         with self._database.read() as connection:
-            rows = connection.execute(f"{_SELECT} WHERE action != ? ORDER BY id DESC LIMIT ?", (ACTIVATE, most))
+            rows = connection.execute(
+                f"{_SELECT} WHERE action NOT IN (?, ?) ORDER BY id DESC LIMIT ?", (*OF_MODELS, most)
+            )
             return [_to_step(row) for row in rows]
 
     def get(self, step: int) -> StoredStep:
@@ -67,9 +70,9 @@ class Journal:
 
     def count_since(self, step: int) -> int:
         """How many steps changed what is taught from this one on."""
-        query = "SELECT COUNT(*) FROM steps WHERE id >= ? AND action != ?"
+        query = "SELECT COUNT(*) FROM steps WHERE id >= ? AND action NOT IN (?, ?)"
         with self._database.read() as connection:
-            return connection.execute(query, (step, ACTIVATE)).fetchone()[0]
+            return connection.execute(query, (step, *OF_MODELS)).fetchone()[0]
 
     def page(self, page: int, size: int) -> Tuple[List[StoredStep], int]:
         """One page of the steps, newest first; and how many there are."""

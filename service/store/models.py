@@ -10,7 +10,7 @@ import time
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -66,7 +66,7 @@ _COLUMNS = "version, head, extractor, created, classes, examples, accuracy, fold
 
 
 class Models:
-    """Reading and adding versions."""
+    """Reading, adding and removing versions."""
 
     def __init__(self, database: Database, folder: Path):
         self._database, self._folder = database, folder
@@ -100,6 +100,14 @@ class Models:
         )
         return cursor.lastrowid
 
+    def delete(self, connection: sqlite3.Connection, version: int) -> None:
+        """Remove a version's row, in an open transaction. Its number is never given again."""
+        connection.execute("DELETE FROM models WHERE version = ?", (version,))
+
+    def remove_files(self, model: StoredModel) -> None:
+        """Remove the folder of a version whose row is gone; the next start would, too."""
+        remove_folder(self._folder / model.folder)
+
     def head(self, model: StoredModel) -> Head:
         """The head of a version. Raises `StoreError` when its file is damaged."""
         return read_head(self._folder / model.folder)
@@ -125,15 +133,29 @@ class Models:
         return len(orphans)
 
 
-def write_version(folder: Path, head: Head, examples: List[str], report: Dict[str, Any]) -> None:
-    """Write a version's files, each synced, into a fresh folder."""
-    remove_folder(folder)
-    folder.mkdir(parents=True)
+def write_version(
+    folder: Path,
+    head: Head,
+    examples: List[str],
+    report: Dict[str, Any],
+    must_have_room: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write a version's files, each synced, into a fresh folder.
+
+    must_have_room : raises `StoreFull` where the disk has no room for so many bytes more
+    """
     buffer = io.BytesIO()
     np.savez(buffer, **head.state())
-    publish_file(folder / HEAD_FILE, buffer.getvalue())
-    publish_file(folder / EXAMPLES_FILE, json.dumps(examples).encode())
-    publish_file(folder / REPORT_FILE, json.dumps(report, ensure_ascii=False, indent=1).encode())
+    files = {
+        HEAD_FILE: buffer.getvalue(),
+        EXAMPLES_FILE: json.dumps(examples).encode(),
+        REPORT_FILE: json.dumps(report, ensure_ascii=False, indent=1).encode(),
+    }
+    remove_folder(folder)
+    must_have_room(sum(map(len, files.values())))
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        publish_file(folder / name, data)
 
 
 def read_head(folder: Path) -> Head:

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from service.errors import DataFolderInUse, StoreError, StoreFull
+from service.errors import DataFolderInUse, StoreError
 from service.store.classes import Classes
 from service.store.database import Database
 from service.store.examples import Examples
@@ -17,6 +17,7 @@ from service.store.journal import Journal
 from service.store.models import Models
 from service.store.replies import Replies
 from service.store.reserve import Reserve
+from service.store.space import Space
 
 _NEXT_TO_NOTHING = 64 * 1024  # bytes; SQLite's files grow by half of it, and it calls that an I/O error when they can't
 
@@ -33,13 +34,14 @@ class Store:
     """Classes, examples, models, jobs and notes in one data folder, held by one process at a time.
 
     least_free : bytes of the disk that writing leaves free, for others and for deleting
+    space : the disk that it is on
     changing : held while something taught changes, on the disk and in the model
 
     Raises `DataFolderInUse` or `StoreError`.
     """
 
     def __init__(self, folder: Path, least_free: int = 0):
-        self.folder, self._least_free = folder, least_free
+        self.folder, self.space = folder, Space(folder, least_free)
         self._lock = _take(folder)
         try:
             self.reserve = Reserve(folder / "reserve")
@@ -80,16 +82,11 @@ class Store:
     def must_have_room(self, wanted: int = 0) -> None:
         """Raise `StoreFull` where `wanted` bytes more would leave less free than `least_free`."""
         self.keep_reserve()
-        free = self.free_bytes
-        if free - wanted < self._least_free:
-            raise StoreFull(
-                f"{free // 1_000_000} MB are free on the disk of {self.folder}, {self._least_free // 1_000_000} MB "
-                "must stay free"
-            )
+        self.space.must_have_room(wanted)
 
     def keep_reserve(self) -> None:
         """Make the reserve for deleting on a full disk, where it is missing and there is room for it."""
-        self.reserve.keep(self.free_bytes, self._least_free)
+        self.reserve.keep(self.free_bytes, self.space.least_free)
 
     @property
     def is_full(self) -> bool:
@@ -99,11 +96,7 @@ class Store:
     @property
     def free_bytes(self) -> int:
         """What is free on the disk, in bytes."""
-        try:
-            found = os.statvfs(str(self.folder))
-        except OSError as error:
-            raise StoreError(f"the data folder {self.folder} can't be used: {error.strerror}") from error
-        return found.f_bavail * found.f_frsize
+        return self.space.free_bytes
 
     def check_writable(self) -> None:
         """Raise `StoreError` when nothing can be written."""

@@ -229,6 +229,43 @@ def test_training_softmax(taught, make_picture, encode):
     assert taught.classify(encode(make_picture("yellow", 2))).json["class"] == "yellow"
 
 
+def test_versions_are_deleted(taught):
+    """With their files, for good, also over a restart; not the one that answers, and not the live model."""
+    for _ in range(3):
+        taught.train(activate="never")
+    assert taught.post_json("/v1/models/2/activate", {}).status == 200
+    for version, expected in (("live", (409, "model_live")), ("2", (409, "model_in_use"))):
+        refused = taught.delete(f"/v1/models/{version}")
+        assert (refused.status, refused.json["code"]) == expected
+    answer = taught.delete("/v1/models/3").json
+    assert (answer["deleted"], answer["model"]["version"]) == (3, 2)
+    for version in ("3", "9", "x"):
+        assert taught.delete(f"/v1/models/{version}").status == 404
+    assert len(list((taught.data_dir / "models").iterdir())) == 2
+    taught.kill()
+    taught.start()
+    taught.wait_ready()
+    assert [one["version"] for one in taught.get("/v1/models").json["items"]] == ["live", 2, 1]
+    assert taught.get("/v1/status").json["model"]["version"] == 2
+    assert taught.train(activate="never")["model"]["version"] == 4, "a number is never given again"
+    assert taught.get("/v1/journal").json["items"][0]["action"] == "delete_version"
+    assert taught.post_json("/v1/undo", {}).json["undone"]["action"] == "add_examples"
+
+
+def test_version_that_can_not_answer_is_deleted(taught, data):
+    """One of another extractor, which answered before the restart, leaves nothing behind that the next start misses."""
+    assert taught.train(activate="always")["model"]["activated"] is True
+    for model in ("tiny_float32.tflite", "tiny_float32.tflite"):
+        taught.stop()
+        taught.command[taught.command.index("--model") + 1] = str(data / model)
+        taught.start()
+        taught.wait_ready()
+        taught.delete("/v1/models/1")
+    assert taught.get("/v1/models/1").status == 404
+    assert taught.get("/v1/status").json["model"]["version"] == "live"
+    assert "can't answer" not in taught.log.rsplit("answers at", 1)[1]
+
+
 def test_activating_takes_no_other_fields(taught):
     """A misspelt field is refused by its name and changes nothing; the live model takes a head, a version nothing."""
     version = taught.train(activate="never")["model"]["version"]
@@ -307,6 +344,60 @@ def test_worse_version_is_not_activated(taught, make_picture, encode):
     assert good["model"]["activated"] is True, good
 
 
+def begin_training(daemon, **options):
+    """Start a training of some seconds; returns where its job is, once it has read the examples."""
+    options = dict({"head": "softmax", "epochs": 300, "batch_size": 1, "patience": 0}, **options)
+    place = daemon.post_json("/v1/train", options).headers["Location"]
+    daemon.wait_for(lambda: daemon.get(place).json["progress"] > 0, 60, "a job at work")
+    return place
+
+
+def end_training(daemon, place):
+    """What a job says of its model, at its end."""
+    assert daemon.get(place).json["state"] == "running", "it ended before anything could happen meanwhile"
+    daemon.wait_for(lambda: daemon.get(place).json["state"] != "running", 120, "its end")
+    assert daemon.get(place).json["state"] == "succeeded"
+    return daemon.get(place).json["model"]
+
+
+def teach_more(daemon, make_picture, encode):
+    """Enough of the three colours to compare models by."""
+    for colour in COLOURS:
+        for seed in range(10, 24):
+            assert daemon.teach(colour, encode(make_picture(colour, seed))).status == 201
+
+
+def test_a_class_taught_during_training_is_not_lost(taught, make_picture, encode):
+    """A version that does not know it is not activated on its own, with the reason; it is where that was asked for."""
+    teach_more(taught, make_picture, encode)
+    picture = encode(make_picture("yellow", 40))
+    for activate, answers in (("if_better", True), ("always", False)):
+        place = begin_training(taught, activate=activate)
+        assert taught.teach("yellow", encode(make_picture("yellow", 1))).status == 201
+        model = end_training(taught, place)
+        assert model["activated"] is not answers, model
+        known = [one["class"] for one in taught.classify(picture).json["predictions"]]
+        assert ("yellow" in known) is answers
+        if answers:
+            assert "does not know 'yellow'" in model["reason"]
+            assert f"train again, or activate version {model['version']} by hand" in model["reason"]
+            assert taught.delete("/v1/classes/yellow").status == 200
+    assert taught.train(head="lda")["model"]["activated"] is True
+    assert "yellow" in [one["class"] for one in taught.classify(picture).json["predictions"]]
+
+
+def test_what_was_activated_during_training_is_not_replaced(taught, make_picture, encode):
+    """A version that was compared with another model than the one that answers at its end waits for a word."""
+    teach_more(taught, make_picture, encode)
+    place = begin_training(taught)
+    assert taught.post_json("/v1/models/live/activate", {"head": "lda"}).status == 200
+    model = end_training(taught, place)
+    assert model["activated"] is False, model
+    assert "live (lda) was activated meanwhile, with which it was not compared: train again" in model["reason"]
+    tag = taught.get("/v1/status").json["model"]
+    assert (tag["version"], tag["head"]) == ("live", "lda")
+
+
 def test_jobs_are_cancelled_and_queued(taught):
     """A running job is cancelled by ending its process; the one behind it runs then; an ended one is a 409."""
     slow = taught.post_json("/v1/train", {"head": "softmax", "epochs": 10000, "batch_size": 1}).json
@@ -360,6 +451,26 @@ def test_another_model_learns_from_the_stored_pictures(taught, data, make_pictur
     taught.wait_ready()
     taught.wait_for(lambda: taught.get("/v1/status").json["extractor"]["to_embed"] == 0, 60, "all embedded")
     assert [taught.classify(encode(make_picture(colour, 31))).json["class"] for colour in COLOURS] == list(COLOURS)
+
+
+def test_another_model_is_a_job(taught, data):
+    """The pictures are embedded anew by a job that can be followed; a training queued before it waits for its end."""
+    taught.post_json("/v1/train", {"head": "softmax", "epochs": 10000, "batch_size": 1, "patience": 0})
+    training = taught.post_json("/v1/train", {"activate": "never"})
+    assert "runs, and one runs at a time" in training.json["waiting_for"] or training.json["waiting_for"] is None
+    taught.kill()
+    taught.command[taught.command.index("--model") + 1] = str(data / "tiny_float32.tflite")
+    taught.start()
+    ended = taught.wait_for(
+        lambda: next((one for one in [taught.get(training.headers["Location"]).json] if one["finished"]), None), 60
+    )
+    job = next(one for one in taught.get("/v1/jobs").json["items"] if one["kind"] == "reembed")
+    assert (job["state"], job["progress"], job["waiting_for"]) == ("succeeded", 1.0, None)
+    assert job["metrics"] == {"embedded": 18, "unusable": 0, "left": 0}
+    assert (ended["state"], ended["started"] >= job["finished"]) == ("succeeded", True)
+    assert taught.get("/v1/models/1").json["examples"] == 18
+    status = taught.get("/v1/status").json
+    assert (status["incomplete"], status["extractor"]["to_embed"]) == (None, 0)
 
 
 def test_pretrained_classes_are_kept(start_daemon, shared_data, tiny_model):

@@ -2,8 +2,13 @@
 
 import os
 import signal
+from pathlib import Path
+from typing import Tuple
 
 import pytest
+
+from service.memory import half_of_machine
+from service.settings import MEGABYTE
 
 
 def teach_many(daemon, make_picture, encode) -> None:
@@ -38,16 +43,48 @@ def test_enough_is_enough(start_daemon, tiny_model, make_picture, encode):
     assert daemon.train(head="softmax")["state"] == "succeeded"
 
 
+def job_at_work(daemon) -> Tuple[str, int]:
+    """A training that takes its time: where it is, and the id of its process."""
+    before = set(daemon.child_pids())
+    place = daemon.post_json("/v1/train", {"head": "softmax", "search_seconds": 60}).headers["Location"]
+    # One that has not taken what it is to do yet was never at work.
+    daemon.wait_for(lambda: daemon.get(place).json["progress"] > 0, what="the job being at work")
+    (pid,) = set(daemon.child_pids()) - before
+    return place, pid
+
+
+def niceness(pid: int) -> int:
+    """How polite a process is, as the system has it."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16])
+
+
+def data_limit(pid: int) -> Tuple[str, str]:
+    """The bytes of memory that a process may use, as the system has it: soft and hard."""
+    line = next(one for one in Path(f"/proc/{pid}/limits").read_text().splitlines() if one.startswith("Max data size"))
+    return tuple(line.split()[3:5])
+
+
+@pytest.mark.parametrize("flags", [(), ("--job-memory-mb", "700")])
+def test_what_the_system_says_of_its_process(start_daemon, tiny_model, make_picture, encode, flags):
+    """It runs at a low priority and within its limit, all threads of it; the daemon and the extractor don't."""
+    daemon = start_daemon("--model", str(tiny_model), *flags)
+    teach_many(daemon, make_picture, encode)
+    (extractor,) = daemon.child_pids()
+    place, pid = job_at_work(daemon)
+    polite = min(19, niceness(daemon.process.pid) + 10)
+    assert {niceness(int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()} == {polite}
+    limit = str(700 * MEGABYTE if flags else half_of_machine())
+    assert data_limit(pid) == (limit, limit)
+    assert niceness(extractor) == niceness(daemon.process.pid) < polite
+    assert data_limit(extractor) == data_limit(daemon.process.pid) != data_limit(pid)
+    assert daemon.delete(place).json["state"] == "cancelled"
+
+
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL])
 def test_libraries_that_get_no_memory(tiny_daemon, make_picture, encode, number):
     """They end the process, as does the system when it has none left: the job says what that means most likely."""
     teach_many(tiny_daemon, make_picture, encode)
-    before = set(tiny_daemon.child_pids())
-    reply = tiny_daemon.post_json("/v1/train", {"head": "softmax", "search_seconds": 60})
-    place = reply.headers["Location"]
-    # One that is killed before it has taken what it is to do was never at work.
-    tiny_daemon.wait_for(lambda: tiny_daemon.get(place).json["progress"] > 0, what="the job being at work")
-    (pid,) = set(tiny_daemon.child_pids()) - before
+    place, pid = job_at_work(tiny_daemon)
     os.kill(pid, number)
     tiny_daemon.wait_for(lambda: tiny_daemon.get(place).json["state"] == "failed")
     check_told(tiny_daemon, tiny_daemon.get(place).json, f"was ended by {number.name}, most likely for lack of memory")

@@ -96,6 +96,7 @@ SIMPLE = [
     (lambda c: c.model("live"), "GET /v1/models/live", {}, None, {"version": "live"}),
     (lambda c: c.activate(3), "POST /v1/models/3/activate", {}, {}, {"model": MODEL}),
     (lambda c: c.activate("live", "lda"), "POST /v1/models/live/activate", {}, {"head": "lda"}, {"model": MODEL}),
+    (lambda c: c.delete_model(3), "DELETE /v1/models/3", {}, None, {"deleted": 3, "model": MODEL}),
     (lambda c: c.report(3), "GET /v1/models/3/report", {}, None, {"head": "lda"}),
     (lambda c: c.undo(), "POST /v1/undo", {}, {}, {"undone": {}}),
     (lambda c: c.undo(7), "POST /v1/undo", {}, {"step": 7}, {"undone": {}}),

@@ -217,7 +217,7 @@ def test_cpu_embeds_first(open_parts, tiny_model, data, pictures):
     """On a CPU every picture has its embedding by the time the new one answers."""
     parts, told = open_parts(tiny_model, "cpu"), []
     parts.exchange(data / "tiny_float32.tflite", lambda progress, metrics: told.append((progress, metrics)))
-    assert told[-1] == (1.0, {"embedded": 3, "unusable": 0})
+    assert told[-1] == (1.0, {"embedded": 3, "unusable": 0, "left": 0})
     assert parts.store.examples.without_embedding(parts.extraction.info.digest) == []
     assert parts.answers(pictures[0])
     assert parts.chosen == str(data / "tiny_float32.tflite")

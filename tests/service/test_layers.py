@@ -23,7 +23,7 @@ FLOORS = (
     {"store", "pictures", "extraction", "camera", "watchdog"},
     {"learning", "demo", "model_files", "commands", "writing", "embedder", "preferences"},
     {"review"},
-    {"live", "jobs", "reembedding", "calibrating", "mapping", "doctor", "reloading"},
+    {"live", "jobs", "calibrating", "mapping", "doctor", "reloading"},
     {"lessons"},
     {"capturing"},
     {"http", "readings"},

@@ -71,6 +71,20 @@ def test_switch_and_compare_versions(page, taught):
     assert "nearest neighbours" in page.text("#model")
 
 
+def test_delete_a_version(page, taught):
+    """One that does not answer can be deleted, once that is confirmed; the one that answers has no button for it."""
+    for _ in range(2):
+        taught.train(head="lda", activate="always")
+    page.open(taught, "versions")
+    page.wait(lambda: page.all("tr[data-version='2'] .active"))
+    assert len(page.all("#versions button[aria-label^=Delete]")) == 1
+    page.click("tr[data-version='1'] button[aria-label^=Delete]")
+    page.wait(lambda: page.all("dialog .main"))
+    page.click("dialog .main")
+    page.wait(lambda: not page.all("tr[data-version='1']"))
+    assert [one["version"] for one in taught.get("/v1/models").json["items"]] == ["live", 2]
+
+
 def test_what_a_version_has_not_seen(page, taught, make_picture, encode):
     """A trained version stays as it was; the page says what it missed, and one press lets the live model answer."""
     taught.train(head="softmax", activate="always")
