@@ -18,6 +18,8 @@ from service.http.schemas import (
     file_answers,
     flag,
     page_of,
+    record,
+    ref,
 )
 from service.http.services import services
 from service.learning import LIVE
