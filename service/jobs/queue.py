@@ -30,6 +30,7 @@ OUT_OF_MEMORY = "out_of_memory"
 # How a process ends whose C library gets no memory, or whom the system chose when there was none left.
 _SIGNALS = [-number for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL)]
 _WORDS = ("MemoryError", "bad_alloc", "annot allocate memory", "failed to map segment", "emory allocation")
+_WORDS += ("returned NULL without setting an exception",)  # what Python makes of it in the middle of an import
 
 Worker = Callable[[StoredJob, Callable[[float, Dict[str, Any]], None], Callable[[], bool]], None]
 

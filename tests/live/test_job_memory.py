@@ -20,7 +20,7 @@ def teach_many(daemon, make_picture, encode) -> None:
 
 def check_told(daemon, job, limit: str) -> None:
     """The job says what was missing and what to do; the daemon goes on."""
-    assert (job["state"], job["error"]["code"]) == ("failed", "out_of_memory"), job
+    assert (job["state"], job["error"]["code"]) == ("failed", "out_of_memory"), daemon.log[-2000:]
     for words in (limit, "job_memory_mb", "fewer examples", "another head"):
         assert words in job["error"]["detail"], job
     assert job["model"] is None
