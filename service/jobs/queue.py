@@ -361,7 +361,11 @@ def decide(activate: str, accuracy: Optional[float], held_out: int, baseline: Di
     if activate == NEVER:
         return False, "activation was not asked for"
     if held_out < ENOUGH:
-        return False, f"only {held_out} examples could be held out to measure it, {ENOUGH} are needed: teach more"
+        why = f"only {held_out} examples could be held out to measure it, {ENOUGH} are needed"
+        return (
+            False,
+            f"{why}: teach more, and show each thing more than once, as a capture is held out whole or not at all",
+        )
     if baseline["accuracy"] is None:
         return True, f"held-out accuracy {accuracy:.3f}; {now} could not be measured"
     better = accuracy >= baseline["accuracy"]
