@@ -17,14 +17,13 @@ const TYPES = {
 
 export function dataCard() {
 	const state = make("div", {id: "import-state", role: "status"})
-	const out = make("a", {class: "button small", href: "/v1/export", download: ""}, "Export everything")
+	const out = make("a.button.small", {href: "/v1/export", download: ""}, "Export everything")
 	const into = fileButton("Import…", ([file]) => attempt(() => importFile(file, state)), {
 		accept: ".zip,.tar,.gz,.tgz,.bz2,.xz",
 		id: "import"
 	})
 	return make(
-		"div",
-		{class: "card"},
+		"div.card",
 		heading(3, "Data"),
 		quiet(
 			"All pictures with their classes as one file. Import takes such a file, or any zip or tar with a folder a class."

@@ -1,7 +1,7 @@
 // The card of one class.
 import {getJson, patch, remove, url} from "./api.js"
 import {confirm} from "./dialog.js"
-import {button, fileButton, heading, make, replace, row} from "./dom.js"
+import {button, fileButton, heading, make, replace} from "./dom.js"
 import {dropped, takesDrops} from "./drops.js"
 import {thumbnail} from "./example.js"
 import {openGallery} from "./gallery.js"
@@ -15,14 +15,14 @@ const THUMBNAILS = 8
 const TYPES = "image/jpeg,image/png,image/webp,image/bmp"
 
 export function makeCard(name) {
-	const state = make("div", {class: "card-state", role: "status"})
-	const tell = text => replace(state, make("p", {class: "quiet"}, text))
+	const state = make("div.card-state", {role: "status"})
+	const tell = text => replace(state, make("p.quiet", text))
 	const card = make(
-		"li",
-		{class: "card class", "data-name": name},
-		make("div", {class: "card-head"}, heading(3, "", {class: "title"}), make("span", {class: "count"})),
+		"li.card.class",
+		{"data-name": name},
+		make("div.card-head", heading(3, "", {class: "title"}), make("span.count")),
 		recordButton(name, tell),
-		make("div", {class: "thumbs"}),
+		make("div.thumbs"),
 		state,
 		footer(name, state)
 	)
@@ -49,24 +49,13 @@ function footer(name, state) {
 		accept: TYPES,
 		"aria-label": `Add pictures to ${name}`
 	})
-	const every = button("See all", () => openGallery(name), {
-		class: "small all",
-		"aria-label": `See all pictures of ${name}`
-	})
-	const drop = button("Delete", () => attempt(() => deleteClass(name)), {
-		class: "small danger delete",
+	const every = button("See all", () => openGallery(name), "small all", {"aria-label": `See all pictures of ${name}`})
+	const drop = button("Delete", () => attempt(() => deleteClass(name)), "small danger delete", {
 		"aria-label": `Delete ${name}`
 	})
 	const enabled = make("input", {type: "checkbox", class: "enabled", "aria-label": `Use ${name}`})
 	enabled.onchange = () => attempt(() => enable(name, enabled.checked))
-	return make(
-		"div",
-		{class: "row card-foot"},
-		files,
-		every,
-		make("label", {class: "switch", hidden: true}, enabled, "Use"),
-		drop
-	)
+	return make("div.row.card-foot", files, every, make("label.switch", {hidden: true}, enabled, "Use"), drop)
 }
 
 export function updateCard(card, item) {
@@ -106,11 +95,7 @@ export async function showThumbnails(card, item) {
 // ---- the name
 
 function showTitle(card, name) {
-	const title = button(name, () => rename(card, name), {
-		class: "name",
-		title: "Rename (F2)",
-		"aria-label": `${name}, rename`
-	})
+	const title = button(name, () => rename(card, name), "name", {title: "Rename (F2)", "aria-label": `${name}, rename`})
 	replace(card.querySelector(".title"), title)
 }
 

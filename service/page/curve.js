@@ -6,7 +6,7 @@ const [WIDTH, HEIGHT, PAD] = [320, 120, 6]
 
 // rows : [{epoch, epochs, loss, accuracy, held_out_loss, held_out_accuracy}]
 export function curves(rows) {
-	if (!rows.length) return make("div", {})
+	if (!rows.length) return make("div")
 	const last = rows[rows.length - 1]
 	const top = Math.max(...rows.flatMap(one => [one.loss, one.held_out_loss || 0])) || 1
 	const loss = chart(
@@ -22,19 +22,18 @@ export function curves(rows) {
 		`Accuracy, ${percent(last.accuracy)} at epoch ${last.epoch}`
 	)
 	return make(
-		"div",
-		{class: "curves"},
+		"div.curves",
 		figure("Loss", `now ${last.loss.toFixed(3)}`, loss),
 		figure("Accuracy", `now ${percent(last.accuracy)}`, accuracy),
 		quiet(
-			make("span", {class: "key key-1"}, "trained on"),
-			typeof last.held_out_loss === "number" ? make("span", {class: "key key-2"}, "held out (dashed)") : null
+			make("span.key.key-1", "trained on"),
+			typeof last.held_out_loss === "number" ? make("span.key.key-2", "held out (dashed)") : null
 		)
 	)
 }
 
 function figure(title, words, drawing) {
-	return make("figure", {}, make("figcaption", {}, heading(4, title), make("span", {class: "quiet"}, words)), drawing)
+	return make("figure", make("figcaption", heading(4, title), make("span.quiet", words)), drawing)
 }
 
 function chart(rows, fields, top, label) {

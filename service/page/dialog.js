@@ -8,15 +8,14 @@ let titles = 0
 export function openDialog(title, attributes = {}) {
 	const before = document.activeElement
 	const id = `dialog-title-${++titles}`
-	const body = make("div", {class: "dialog-body"})
+	const body = make("div.dialog-body")
 	const dialog = make(
 		"dialog",
 		{"aria-labelledby": id, ...attributes},
 		make(
-			"div",
-			{class: "dialog-head"},
+			"div.dialog-head",
 			heading(2, title, {id}),
-			button("Close", () => dialog.close(), {class: "small close"})
+			button("Close", () => dialog.close(), "small close")
 		),
 		body
 	)
@@ -53,16 +52,16 @@ export function confirm(title, text, action) {
 				answer = true
 				close()
 			},
-			{class: "main"}
+			"main"
 		)
-		body.append(make("p", {}, text), make("div", {class: "row"}, yes, button("Cancel", close)))
+		body.append(make("p", text), make("div.row", yes, button("Cancel", close)))
 		yes.focus()
 		closed.then(() => resolve(answer))
 	})
 }
 
 // A button whose work shows that it goes on and can't be started twice.
-export function working(text, work, attributes = {}) {
+export function working(text, work, ...looks) {
 	const element = button(
 		text,
 		async () => {
@@ -71,7 +70,7 @@ export function working(text, work, attributes = {}) {
 			await attempt(work)
 			element.removeAttribute("aria-busy")
 		},
-		attributes
+		...looks
 	)
 	return element
 }

@@ -21,18 +21,16 @@ export async function openExample(id, onchange = () => {}) {
 		}
 		view.body.append(
 			large(example),
-			make("div", {class: "stack"}, facts(example), moving(example, gone), actions(example, view, gone))
+			make("div.stack", facts(example), moving(example, gone), actions(example, view, gone))
 		)
 	})
 }
 
 // A small picture that opens it; onchange as of openExample.
 export function thumbnail(example, label, onchange) {
-	return button("", () => openExample(example.id, onchange), {
-		class: "thumb",
-		"aria-label": label,
-		title: label
-	}).appendChild(pictureOf(example)).parentElement
+	return button("", () => openExample(example.id, onchange), "thumb", {"aria-label": label, title: label}).appendChild(
+		pictureOf(example)
+	).parentElement
 }
 
 function large(example) {
@@ -45,9 +43,10 @@ function large(example) {
 			toggle.setAttribute("aria-pressed", String(model))
 			image.src = model ? `${path}?view=model` : path
 		},
-		{class: "small", "aria-pressed": "false"}
+		"small",
+		{"aria-pressed": "false"}
 	)
-	return make("div", {class: "stack"}, image, row(toggle))
+	return make("div.stack", image, row(toggle))
 }
 
 function facts(example) {
@@ -81,7 +80,7 @@ function actions(example, view, gone) {
 				)
 			)
 		},
-		{class: "small"}
+		"small"
 	)
 	const drop = working(
 		"Delete",
@@ -89,9 +88,9 @@ function actions(example, view, gone) {
 			await deleteExample(example)
 			gone()
 		},
-		{class: "small danger"}
+		"small danger"
 	)
-	return make("div", {class: "stack"}, row(show, drop), near)
+	return make("div.stack", row(show, drop), near)
 }
 
 export async function moveExample(example, name) {

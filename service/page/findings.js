@@ -13,12 +13,7 @@ export function findings(report, onchange) {
 	const found = report.findings || []
 	const lines = found.map(one => finding(one, onchange))
 	const none = quiet(report.findings ? "Nothing is wrong with the pictures." : "Looking through the pictures…")
-	return make(
-		"div",
-		{class: "card"},
-		heading(3, "What the doctor says"),
-		lines.length ? make("ul", {class: "findings"}, ...lines) : none
-	)
+	return make("div.card", heading(3, "What the doctor says"), lines.length ? make("ul.findings", ...lines) : none)
 }
 
 function finding(one, onchange) {
@@ -28,14 +23,9 @@ function finding(one, onchange) {
 	return make(
 		"li",
 		{class: `finding ${one.severity}`, "data-code": one.code},
-		make(
-			"p",
-			{},
-			make("span", {class: "sign", role: "img", "aria-label": word}, sign),
-			make("strong", {}, sentence(one.text))
-		),
+		make("p", make("span.sign", {role: "img", "aria-label": word}, sign), make("strong", sentence(one.text))),
 		quiet(`${sentence(one.remedy)}.`),
-		shown.length ? make("div", {class: "fixes"}, ...shown) : null,
+		shown.length ? make("div.fixes", ...shown) : null,
 		rest > 0 ? quiet(`and ${rest} more`) : null
 	)
 }
@@ -43,7 +33,7 @@ function finding(one, onchange) {
 const sentence = text => (text ? text[0].toUpperCase() + text.slice(1) : "")
 
 function pictureWithFixes(id, one, onchange) {
-	const box = make("div", {class: "fix"})
+	const box = make("div.fix")
 	const over = () => {
 		box.replaceChildren(quiet("done"))
 		refresh()
@@ -58,7 +48,7 @@ function pictureWithFixes(id, one, onchange) {
 					await moveExample(await getExample(id), other)
 					over()
 				},
-				{class: "small move"}
+				"small move"
 			)
 		)
 	}
@@ -70,7 +60,7 @@ function pictureWithFixes(id, one, onchange) {
 					await deleteExample(await getExample(id))
 					over()
 				},
-				{class: "small danger"}
+				"small danger"
 			)
 		)
 	}

@@ -1,7 +1,7 @@
 // Many pictures in a dialog: all of a class, page by page, newest first.
 import {getJson, url} from "./api.js"
 import {openDialog} from "./dialog.js"
-import {button, make, quiet, replace, row} from "./dom.js"
+import {make, pager, quiet, replace} from "./dom.js"
 import {thumbnail} from "./example.js"
 import {attempt} from "./messages.js"
 import {count} from "./words.js"
@@ -23,17 +23,7 @@ export function openGallery(name) {
 		const labels = items.map((example, index) =>
 			thumbnail(example, `Picture ${total - page * SIZE - index} of ${name}`, () => turn(0))
 		)
-		const turns = row(
-			button("Newer", () => turn(-1), {class: "small", disabled: page === 0}),
-			quiet(`page ${page + 1} of ${pages}`),
-			button("Older", () => turn(1), {class: "small", disabled: page === pages - 1})
-		)
-		replace(
-			body,
-			quiet(count(total, "picture")),
-			make("div", {class: "thumbs large-thumbs"}, ...labels),
-			pages > 1 ? turns : null
-		)
+		replace(body, quiet(count(total, "picture")), make("div.thumbs.large-thumbs", ...labels), pager(page, pages, turn))
 	}
 	attempt(show)
 }

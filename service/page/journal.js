@@ -18,19 +18,14 @@ export async function journalCard(card) {
 		const lines = items.map(one =>
 			make(
 				"li",
-				{},
-				make("span", {}, words(one)),
-				make("span", {class: "quiet"}, when(one.created)),
+				make("span", words(one)),
+				make("span.quiet", when(one.created)),
 				one === last && !FOR_GOOD.includes(one.action)
-					? working("Undo", () => undo([one.step]), {class: "small", "aria-label": `Undo: ${words(one)}`})
+					? working("Undo", () => undo([one.step]), "small", {"aria-label": `Undo: ${words(one)}`})
 					: null
 			)
 		)
-		replace(
-			card,
-			heading(3, "Lately"),
-			items.length ? make("ul", {class: "journal"}, ...lines) : quiet("Nothing was done yet.")
-		)
+		replace(card, heading(3, "Lately"), items.length ? make("ul.journal", ...lines) : quiet("Nothing was done yet."))
 	} catch (error) {
 		unavailable(card, error, "the journal")
 	}

@@ -72,13 +72,7 @@ function chooseBars(scores) {
 const byPlace = (one, other) => place(one) - place(other) || (one < other ? -1 : 1)
 
 function makeBar(name) {
-	return make(
-		"li",
-		{class: hue(name)},
-		make("span", {class: "bar-name"}, name),
-		bar(0),
-		make("span", {class: "bar-score"})
-	)
+	return make("li", {class: hue(name)}, make("span.bar-name", name), bar(0), make("span.bar-score"))
 }
 
 function updateBar(line, name, score) {
@@ -116,14 +110,8 @@ function showPinned(file) {
 		await teachPictures(name, [file])
 		await attempt(() => classifyPicture(file))
 	}
-	const back = button(known.camera.state === "online" ? "Back to the camera" : "Close the picture", letGo, {
-		class: "small"
-	})
-	replace(
-		place,
-		make("p", {class: "row"}, make("strong", {}, "Your picture"), back),
-		chooser("Teach it as", teach, {most: 4})
-	)
+	const back = button(known.camera.state === "online" ? "Back to the camera" : "Close the picture", letGo, "small")
+	replace(place, make("p.row", make("strong", "Your picture"), back), chooser("Teach it as", teach, {most: 4}))
 	place.hidden = false
 }
 

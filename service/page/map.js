@@ -5,7 +5,7 @@ import {openExample} from "./example.js"
 import {hue, known, place} from "./known.js"
 import {unavailable} from "./messages.js"
 import {hear} from "./news.js"
-import {isShown} from "./tabs.js"
+import {isShown, whenShown} from "./tabs.js"
 import {count, percent} from "./words.js"
 
 const [WIDTH, HEIGHT, PAD] = [640, 480, 18]
@@ -30,7 +30,7 @@ let asked = ""
 export function startMap() {
 	parts = {
 		note: quiet(),
-		legend: make("div", {class: "legend row", role: "group", "aria-label": "Classes on the map"}),
+		legend: make("div.legend.row", {role: "group", "aria-label": "Classes on the map"}),
 		svg: draw("svg", {
 			viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
 			tabindex: 0,
@@ -38,11 +38,11 @@ export function startMap() {
 			class: "plot",
 			"aria-label": "Map of the pictures. Arrow keys move from one to the next, Enter opens it."
 		}),
-		peek: make("div", {class: "peek", hidden: true}),
-		said: make("p", {class: "unseen", role: "status"}),
-		view: make("div", {})
+		peek: make("div.peek", {hidden: true}),
+		said: make("p.unseen", {role: "status"}),
+		view: make("div")
 	}
-	parts.frame = make("div", {class: "plot-frame"}, parts.svg, parts.peek)
+	parts.frame = make("div.plot-frame", parts.svg, parts.peek)
 	parts.svg.onkeydown = onKey
 	parts.svg.onfocus = () => {
 		if (!here && visible().length) point(visible()[0])
@@ -51,9 +51,7 @@ export function startMap() {
 		parts.peek.hidden = true
 	}
 	byId("map").append(parts.view)
-	hear("shown", panel => {
-		if (panel === "map") load()
-	})
+	whenShown("map", load)
 	hear("classes", () => {
 		if (isShown("map") && asked !== state()) load()
 	})
@@ -64,7 +62,7 @@ const state = () => JSON.stringify(known.taught.map(item => [item.name, item.exa
 async function load() {
 	asked = state()
 	if (!known.taught.some(item => item.examples))
-		return replace(parts.view, make("p", {class: "empty"}, "Nothing to draw yet: teach something first."))
+		return replace(parts.view, make("p.empty", "Nothing to draw yet: teach something first."))
 	try {
 		const map = await getJson("/v1/map?size=1000")
 		dots = scaled(map.items)
@@ -72,7 +70,7 @@ async function load() {
 		const rest = map.total > map.shown ? `${map.shown} of ${count(map.total, "picture")} are drawn. ` : ""
 		const share = (map.explained || []).reduce((sum, one) => sum + one, 0)
 		parts.note.textContent = `${rest}Each sign is a picture; like ones lie together. One among those of another class may have the wrong name.${share ? ` The drawing holds ${percent(share)} of the differences.` : ""}`
-		replace(parts.view, make("div", {class: "card"}, parts.legend, parts.frame, parts.note, parts.said))
+		replace(parts.view, make("div.card", parts.legend, parts.frame, parts.note, parts.said))
 		show()
 	} catch (error) {
 		unavailable(parts.view, error, "the map")
@@ -112,7 +110,8 @@ function legendButton(name) {
 			show()
 			;[...parts.legend.children].find(one => one.dataset.name === name).focus()
 		},
-		{class: "small legend-item", "aria-pressed": String(!hidden.has(name)), "data-name": name}
+		"small legend-item",
+		{"aria-pressed": String(!hidden.has(name)), "data-name": name}
 	)
 	element.append(sample, name)
 	return element
@@ -136,11 +135,7 @@ function point(dot) {
 	ring.setAttribute("visibility", "visible")
 	ring.setAttribute("cx", dot.x)
 	ring.setAttribute("cy", dot.y)
-	replace(
-		parts.peek,
-		make("img", {src: url`/v1/examples/${dot.item.id}/image`, alt: ""}),
-		make("span", {}, dot.item.class)
-	)
+	replace(parts.peek, make("img", {src: url`/v1/examples/${dot.item.id}/image`, alt: ""}), make("span", dot.item.class))
 	parts.peek.style.left = `${(dot.x / WIDTH) * 100}%`
 	parts.peek.style.top = `${(dot.y / HEIGHT) * 100}%`
 	parts.peek.classList.toggle("flip-x", dot.x > WIDTH / 2)

@@ -20,9 +20,9 @@ export function complain(text) {
 		() => {
 			byId("message").hidden = true
 		},
-		{class: "small"}
+		"small"
 	)
-	replace(byId("message"), make("span", {}, text), close)
+	replace(byId("message"), make("span", text), close)
 	byId("message").hidden = false
 }
 
@@ -41,11 +41,10 @@ export async function attempt(work) {
 // Says what was done; steps : its number in the journal, or those of all its requests, to take it back.
 export function done(text, ...steps) {
 	const toast = byId("toast")
-	const parts = [make("span", {}, text)]
+	const parts = [make("span", text)]
 	const made = steps.filter(step => step !== null && step !== undefined)
-	if (made.length && made.length <= MOST_UNDONE)
-		parts.push(button("Undo", () => undo(made), {class: "small", id: "undo"}))
-	replace(toast, make("div", {class: "toast"}, ...parts))
+	if (made.length && made.length <= MOST_UNDONE) parts.push(button("Undo", () => undo(made), "small", {id: "undo"}))
+	replace(toast, make("div.toast", ...parts))
 	later()
 	toast.onpointerenter = toast.onfocusin = () => clearTimeout(timer)
 	toast.onpointerleave = toast.onfocusout = later
@@ -73,14 +72,14 @@ export function banner(id, text, action = null) {
 		return
 	}
 	if (line && line.dataset.text === text) return
-	if (!line) place.append((line = make("div", {class: "banner row", "data-id": id})))
+	if (!line) place.append((line = make("div.banner.row", {"data-id": id})))
 	line.dataset.text = text
-	replace(line, make("p", {}, text), action)
+	replace(line, make("p", text), action)
 }
 
 // Says in a view why it can't be shown: a daemon of an older version, or an error.
 export function unavailable(view, error, what) {
 	const text =
 		error.status === 404 ? `This board's coral-learn does not offer ${what}. A newer version does.` : said(error)
-	replace(view, make("p", {class: "empty"}, text))
+	replace(view, make("p.empty", text))
 }

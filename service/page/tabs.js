@@ -1,10 +1,13 @@
 // Views side by side: arrow keys, Home and End move between them; the address remembers which.
-import {tell} from "./news.js"
+import {hear, tell} from "./news.js"
 
 const tabs = () => [...document.querySelectorAll('[role="tab"]')]
 const panelOf = tab => document.getElementById(tab.getAttribute("aria-controls"))
 
 export const isShown = id => !document.getElementById(id).hidden
+
+// Has a view drawn whenever it comes to the front.
+export const whenShown = (id, show) => hear("shown", panel => panel === id && show())
 
 export function showTab(id) {
 	const chosen = tabs().find(tab => tab.getAttribute("aria-controls") === id) || tabs()[0]

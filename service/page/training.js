@@ -17,11 +17,7 @@ let following = false
 
 export function startTraining() {
 	parts.options = optionFields()
-	parts.train = button("Train", () => attempt(train), {
-		class: "main big",
-		id: "train",
-		"aria-describedby": "train-reason"
-	})
+	parts.train = button("Train", () => attempt(train), "main big", {id: "train", "aria-describedby": "train-reason"})
 	parts.reason = quiet()
 	parts.reason.id = "train-reason"
 	parts.progress = make("div", {id: "job-progress"})
@@ -95,7 +91,7 @@ function showProgress(job, rounds) {
 	if (!goesOn(job)) return replace(parts.progress)
 	const words =
 		job.state === "queued" ? "waiting for another job" : epoch ? `epoch ${epoch} of ${epochs}` : "reading the pictures"
-	const cancel = button("Cancel", () => attempt(() => remove(url`/v1/jobs/${job.id}`)), {class: "small"})
+	const cancel = button("Cancel", () => attempt(() => remove(url`/v1/jobs/${job.id}`)), "small")
 	if (!parts.progress.firstChild)
 		replace(
 			parts.progress,
@@ -107,7 +103,7 @@ function showProgress(job, rounds) {
 }
 
 async function showResult(job) {
-	if (!job.model) return replace(parts.result, make("p", {class: "bad"}, endWords(job)))
+	if (!job.model) return replace(parts.result, make("p.bad", endWords(job)))
 	const {version, activated, reason: why} = job.model
 	const report = await getJson(url`/v1/models/${version}/report`).catch(() => null)
 	const accuracy = report ? report.held_out.accuracy : null
@@ -115,12 +111,12 @@ async function showResult(job) {
 	const title = activated ? `Version ${version} answers now` : `Version ${version} is kept, but does not answer`
 	const use = activated
 		? null
-		: button("Let it answer all the same", () => attempt(() => activate(version)), {class: "small", id: "use"})
+		: button("Let it answer all the same", () => attempt(() => activate(version)), "small", {id: "use"})
 	replace(
 		parts.result,
 		heading(3, title),
-		accuracy === null ? null : row(bar(accuracy, {class: "bar wide"}), make("strong", {}, percent(accuracy))),
-		make("p", {}, report ? `${headName(report.head)}: ${why}.` : `${why}.`),
+		accuracy === null ? null : row(bar(accuracy, {class: "bar wide"}), make("strong", percent(accuracy))),
+		make("p", report ? `${headName(report.head)}: ${why}.` : `${why}.`),
 		use
 	)
 }

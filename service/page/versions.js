@@ -7,7 +7,7 @@ import {banner, complain, unavailable} from "./messages.js"
 import {hear} from "./news.js"
 import {classAccuracy, getReport} from "./results.js"
 import {activate} from "./switching.js"
-import {isShown} from "./tabs.js"
+import {isShown, whenShown} from "./tabs.js"
 import {count, headName, percent, percentFine, versionName, when} from "./words.js"
 
 const LIVE_HEADS = ["imprinting", "lda", "knn"]
@@ -16,9 +16,7 @@ let compared = []
 let liveHead = null // what is chosen for going back, null: as it is
 
 export function startVersions() {
-	hear("shown", panel => {
-		if (panel === "versions") show()
-	})
+	whenShown("versions", show)
 	hear("trained", show)
 	hear("classes", show)
 }
@@ -32,9 +30,7 @@ export function startModelLine() {
 			: `version ${model.version} (${headName(model.head)}), trained and fixed`
 		byId("model").textContent = live && !counts.examples ? "" : `Answers: ${name}`
 		const unseen = unseenWords(model)
-		const action = unseen
-			? working("Use the live model", () => activate("live"), {class: "small", id: "use-live"})
-			: null
+		const action = unseen ? working("Use the live model", () => activate("live"), "small", {id: "use-live"}) : null
 		banner("unseen", unseen ? `Version ${model.version} answers${unseen}.` : "", action)
 	})
 }
@@ -81,37 +77,36 @@ function current(items, before) {
 	head.onchange = () => {
 		liveHead = head.value
 	}
-	const toLive = working(live ? "Use this kind" : "Back to the live model", () => activate("live", head.value), {
-		class: live ? "small" : "main",
-		id: "to-live"
-	})
+	const toLive = working(
+		live ? "Use this kind" : "Back to the live model",
+		() => activate("live", head.value),
+		live ? "small" : "main",
+		{id: "to-live"}
+	)
 	const there =
 		before !== "live" &&
 		items.some(one => String(one.version) === String(before)) &&
 		String(before) !== String(model.version)
 	const back = there
-		? working(`Go back to ${versionName(before)}`, () => activate(before), {class: "small", id: "go-back"})
+		? working(`Go back to ${versionName(before)}`, () => activate(before), "small", {id: "go-back"})
 		: null
 	return make(
-		"div",
-		{class: "card"},
+		"div.card",
 		heading(3, `${live ? "The live model" : `Version ${model.version}`} answers`),
 		make(
 			"p",
-			{},
 			live
 				? `It learns with every picture (${headName(model.head)}).`
 				: `It is trained and fixed (${headName(model.head)})${unseenWords(model)}.`
 		),
-		row(toLive, make("label", {class: "row"}, make("span", {class: "quiet"}, "as"), head), back)
+		row(toLive, make("label.row", make("span.quiet", "as"), head), back)
 	)
 }
 
 function list(items) {
 	const lines = items.map(one => line(one, items[0].examples))
 	return make(
-		"div",
-		{class: "card"},
+		"div.card",
 		table("Models", ["Compare", "Model", "Made", "Taught", "Right", ""], lines, {class: "versions"}),
 		quiet("Tick two to compare them. Each is measured on pictures it was not trained on, set aside when it was made.")
 	)
@@ -127,27 +122,21 @@ function line(one, total) {
 	tick.onchange = () => choose(version, tick.checked)
 	const unseen = one.version !== "live" && total > one.examples ? ` of ${total}` : ""
 	const use = one.active
-		? make("strong", {class: "active"}, "✓ answers now")
-		: working("Let it answer", () => activate(one.version), {class: "small use"})
+		? make("strong.active", "✓ answers now")
+		: working("Let it answer", () => activate(one.version), "small use")
 	return make(
 		"tr",
 		{"data-version": version},
-		make("td", {}, make("label", {class: "tick"}, tick)),
-		make("th", {scope: "row"}, versionName(version), make("span", {class: "quiet kind"}, headName(one.head))),
-		make("td", {}, one.created ? when(one.created) : "as you teach"),
+		make("td", make("label.tick", tick)),
+		make("th", {scope: "row"}, versionName(version), make("span.quiet.kind", headName(one.head))),
+		make("td", one.created ? when(one.created) : "as you teach"),
+		make("td", `${one.examples}${unseen} pictures`, make("span.quiet.kind", count(one.classes, "class"))),
+		make("td", percentFine(one.accuracy)),
 		make(
 			"td",
-			{},
-			`${one.examples}${unseen} pictures`,
-			make("span", {class: "quiet kind"}, count(one.classes, "class"))
-		),
-		make("td", {}, percentFine(one.accuracy)),
-		make(
-			"td",
-			{},
 			row(
 				use,
-				working("Download", () => downloads(one), {class: "small", "aria-label": `Download ${versionName(version)}`})
+				working("Download", () => downloads(one), "small", {"aria-label": `Download ${versionName(version)}`})
 			)
 		)
 	)
@@ -168,8 +157,8 @@ async function comparison(items) {
 		report => new Map(report ? classAccuracy(report.figures).map(one => [one.name, one.share]) : [])
 	)
 	const names = [...new Set(shares.flatMap(map => [...map.keys()]))]
-	const cells = values => values.map(value => make("td", {}, row(bar(value || 0), percent(value))))
-	const line = (name, values) => make("tr", {}, make("th", {scope: "row", class: hue(name)}, name), ...cells(values))
+	const cells = values => values.map(value => make("td", row(bar(value || 0), percent(value))))
+	const line = (name, values) => make("tr", make("th", {scope: "row", class: hue(name)}, name), ...cells(values))
 	const all = line(
 		"all",
 		reports.map(report => (report ? report.figures.accuracy : null))
@@ -182,7 +171,7 @@ async function comparison(items) {
 	)
 	const titles = pair.map(one => `${versionName(one.version)}, ${headName(one.head)}`)
 	const shown = table("Comparison", ["right", ...titles], [all, ...lines])
-	return make("div", {class: "card", id: "comparison"}, heading(3, "Side by side"), shown)
+	return make("div.card", {id: "comparison"}, heading(3, "Side by side"), shown)
 }
 
 // ---- files
@@ -199,19 +188,17 @@ async function downloads(one) {
 	replace(
 		body,
 		make(
-			"ul",
-			{class: "plain"},
+			"ul.plain",
 			...files.map(([name, words, path]) =>
 				make(
 					"li",
-					{},
 					working(
 						words,
 						() => save(path, `coral-learn-${one.version}-${name}`).catch(error => complain(error.message)),
-						{class: "small"}
+						"small"
 					),
 					" ",
-					make("span", {class: "quiet"}, name)
+					make("span.quiet", name)
 				)
 			)
 		)
