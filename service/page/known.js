@@ -1,5 +1,5 @@
 // What the page knows of the daemon: its classes and its status; asked for anew when something changes.
-import {getJson, pause} from "./api.js"
+import {getJson, pause, whileConnected} from "./api.js"
 import {byId, make, replace} from "./dom.js"
 import {showError} from "./messages.js"
 import {hear, tell} from "./news.js"
@@ -53,7 +53,7 @@ async function refreshAll() {
 }
 
 async function refreshClasses() {
-	const list = await getJson(`/v1/classes?size=${SHOWN_CLASSES}`)
+	const list = await getJson(`/v1/classes?size=${SHOWN_CLASSES}`, whileConnected())
 	known.classes = list.items
 	known.taught = list.items.filter(item => !item.pretrained)
 	known.total = list.total
@@ -65,7 +65,7 @@ async function refreshClasses() {
 }
 
 async function refreshStatus() {
-	known.status = await getJson("/v1/status")
+	known.status = await getJson("/v1/status", whileConnected())
 	tell("status", known.status)
 }
 

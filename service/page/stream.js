@@ -12,7 +12,7 @@ export async function watch() {
 	for (;;) {
 		let reason = ""
 		try {
-			await readEvents("/v1/stream", tell, undefined, connected)
+			await readEvents("/v1/stream", tell, connected)
 		} catch (error) {
 			reason = said(error)
 			if (error.status === 401) await signedIn()
