@@ -1,5 +1,5 @@
 // Hold to record: as long as the button is held, by finger, mouse or key, the camera's frames become examples.
-import {pause, post} from "./api.js"
+import {pause, post, whileConnected} from "./api.js"
 import {byId, make} from "./dom.js"
 import {known, refresh} from "./known.js"
 import {done, showError} from "./messages.js"
@@ -42,7 +42,12 @@ export function recordButton(name, tell) {
 
 const isPress = event => event.key === " " || event.key === "Enter"
 
-const REASONS = {none: "No camera: add pictures instead", lost: "The camera is lost", starting: "The camera starts…"}
+const REASONS = {
+	none: "No camera: add pictures instead",
+	lost: "The camera is lost",
+	starting: "The camera starts…",
+	away: "Not connected"
+}
 
 export function showReadiness(element, name) {
 	if (element.classList.contains("recording")) return
@@ -100,7 +105,7 @@ class Hold {
 
 	async take(turns = BUSY_TURNS) {
 		try {
-			this.count(await post("/v1/camera/capture", {class: this.name, capture: this.group}))
+			this.count(await post("/v1/camera/capture", {class: this.name, capture: this.group}, whileConnected()))
 		} catch (error) {
 			if (error.code !== "extractor_busy" || !turns) throw error
 			await pause(1000 * (error.retryAfter || 1))

@@ -38,12 +38,13 @@ function lost(reason) {
 		banner("connection", `Connection lost, trying again… ${reason}`.trim())
 	}
 	known.connected = false
+	tell("camera", {state: "away", reason: "the board is not connected"})
 	tell("disconnected")
 }
 
 function showCamera(camera) {
-	const words = {online: "camera on", none: "no camera", starting: "camera starts", lost: "camera lost"}
-	byId("camera").textContent = words[camera.state] || camera.state
+	const words = {online: "camera on", none: "no camera", starting: "camera starts", lost: "camera lost", away: ""}
+	byId("camera").textContent = words[camera.state]
 	byId("camera").title = camera.reason || camera.source || ""
 	banner(
 		"camera",

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import signal
 
 import pytest
 
@@ -119,16 +121,30 @@ def test_why_this_answer(page, seen, make_picture, encode):
     page.wait(lambda: page.browser.execute_script(full) is None)
 
 
+# An answer that was on its way when the camera was lost.
+LATE_ANSWER = """
+const done = arguments[arguments.length - 1];
+import("/page/news.js").then(({tell}) => {
+  tell("classification", {class: "apple", score: 1, predictions: [], timing_ms: {total: 1}, device: "cpu"});
+  done(null);
+}, done);
+"""
+
+
 def test_lost_and_found_camera(page, seen, make_picture, encode):
-    """Without its camera the page says so and can't record; both come back by themselves, the picture too."""
+    """Without its camera the page says so, shows no answer and can't record; all come back by themselves."""
     daemon, folder = seen
+    daemon.teach("apple", encode(make_picture("red", 5), "PNG"), "image/png")
     page.open(daemon)
     page.one("#picture")
-    card = page.add_class("apple")
+    page.wait(lambda: page.text("#answer") == "apple" and page.all("#scores li"))
+    card = page.card("apple")
     for path in folder.iterdir():
         path.unlink()
     page.wait(lambda: "camera is lost" in page.text("#banners"))
     assert not page.all("#picture")[0].is_displayed()
+    assert page.browser.execute_async_script(LATE_ANSWER) is None
+    assert (page.text("#answer"), page.all("#scores li"), page.text("#details")) == ("–", [], "")
     record = card.find_element("css selector", ".record")
     assert (record.text, record.get_attribute("aria-disabled")) == ("The camera is lost", "true")
     record.click()
@@ -137,7 +153,7 @@ def test_lost_and_found_camera(page, seen, make_picture, encode):
     show(folder, [encode(make_picture("red", 1), "PNG")])
     page.wait(lambda: "camera" not in page.text("#banners"))
     page.one("#picture")
-    page.wait(lambda: record.text == "Hold to record")
+    page.wait(lambda: record.text == "Hold to record" and page.text("#answer") == "apple")
 
 
 # What the daemon would say without its Edge TPU.
@@ -150,17 +166,42 @@ Promise.all([import("/page/known.js"), import("/page/news.js")]).then(([{known},
 """
 
 
-def test_lost_and_found_connection(page, tiny_daemon):
-    """When the accelerator or the daemon is gone the page says so, and recovers without a reload."""
-    page.open(tiny_daemon)
+def is_dead(page) -> bool:
+    """Whether the page says in both places that the connection is lost, and shows nothing of before as live."""
+    words = [page.text(place) for place in ("#banners", "#stage")]
+    records = [one.get_attribute("aria-disabled") for one in page.all(".record")]
+    return (
+        all("Connection lost, trying again" in one for one in words)
+        and not page.all("#picture")[0].is_displayed()
+        and [page.text(place) for place in ("#answer", "#scores", "#details", "#camera")] == ["–", "", "", ""]
+        and records == ["true"]
+    )
+
+
+def test_lost_and_found_connection(page, seen, make_picture, encode):
+    """When the accelerator or the daemon is gone, or silent, the page says so, and recovers without a reload."""
+    daemon, _ = seen
+    daemon.teach("apple", encode(make_picture("red", 5), "PNG"), "image/png")
+    page.open(daemon)
+    page.wait(lambda: page.text("#answer") == "apple")
     assert page.browser.execute_async_script(DEGRADE) is None
     page.wait(lambda: "The accelerator is not in use: it was unplugged" in page.text("#banners"))
-    port = tiny_daemon.url.rsplit(":", 1)[1].rstrip("/")
-    tiny_daemon.kill()
-    page.wait(lambda: "Connection lost, trying again" in page.text("#banners"))
-    tiny_daemon.command[tiny_daemon.command.index("--port") + 1] = port
-    tiny_daemon.start()
+
+    os.kill(daemon.process.pid, signal.SIGSTOP)  # as silent as one without power or Wi-Fi
+    try:
+        page.wait(lambda: is_dead(page))
+    finally:
+        os.kill(daemon.process.pid, signal.SIGCONT)
+    page.wait(lambda: page.text("#answer") == "apple")
+    page.one("#picture")
+
+    port = daemon.url.rsplit(":", 1)[1].rstrip("/")
+    daemon.kill()
+    page.wait(lambda: is_dead(page))
+    daemon.command[daemon.command.index("--port") + 1] = port
+    daemon.start()
     page.wait(lambda: page.text("#state") == "connected" and not page.text("#banners"))
+    page.wait(lambda: page.text("#answer") == "apple")
 
 
 def test_drop_files_and_classify_one(page, tiny_daemon, tmp_path, make_picture, encode):
