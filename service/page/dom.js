@@ -27,6 +27,13 @@ function set(element, name, value) {
 
 export const replace = (element, ...children) => element.replaceChildren(...children.flat().filter(Boolean))
 
+// Whether a view has to be drawn anew: what is the same stays, with the focus in it and what was typed.
+export function isNews(view, facts) {
+	const before = view.dataset.facts
+	view.dataset.facts = JSON.stringify(facts)
+	return view.dataset.facts !== before
+}
+
 export function button(text, onclick, classes = null, attributes = {}) {
 	return make("button", {type: "button", class: classes, onclick, ...attributes}, text)
 }

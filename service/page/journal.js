@@ -1,7 +1,7 @@
 // What was done lately, in words; the newest step can be taken back.
 import {getJson} from "./api.js"
 import {working} from "./dialog.js"
-import {heading, make, quiet, replace} from "./dom.js"
+import {heading, isNews, make, quiet, replace} from "./dom.js"
 import {undo, unavailable} from "./messages.js"
 import {count, when} from "./words.js"
 
@@ -11,9 +11,7 @@ const FOR_GOOD = ["undo", "import"] // can't be taken back
 export async function journalCard(card) {
 	try {
 		const {items} = await getJson(`/v1/journal?size=${SHOWN}`)
-		const newest = String(items.length && items[0].step)
-		if (card.dataset.newest === newest) return // what is the same stays, with the focus in it
-		card.dataset.newest = newest
+		if (!isNews(card, items)) return
 		const last = items.find(one => one.action !== "activate")
 		const lines = items.map(one =>
 			make(

@@ -81,5 +81,6 @@ export function banner(id, text, action = null) {
 export function unavailable(view, error, what) {
 	const text =
 		error.status === 404 ? `This board's coral-learn does not offer ${what}. A newer version does.` : said(error)
+	view.dataset.facts = ""
 	replace(view, make("p.empty", text))
 }

@@ -1,7 +1,7 @@
 // What can be set, and where what can't be is set; the data set as one file; what was done lately.
 import {getJson, patch} from "./api.js"
 import {dataCard} from "./archive.js"
-import {byId, heading, make, quiet, replace, row, table} from "./dom.js"
+import {byId, heading, isNews, make, quiet, replace, row, table} from "./dom.js"
 import {journalCard} from "./journal.js"
 import {known} from "./known.js"
 import {attempt, done, unavailable} from "./messages.js"
@@ -36,6 +36,7 @@ async function show() {
 async function showSettings() {
 	try {
 		const {items} = await getJson("/v1/settings")
+		if (!isNews(parts.form, items)) return
 		replace(
 			parts.form,
 			heading(3, "Settings"),

@@ -6,7 +6,7 @@ const panelOf = tab => document.getElementById(tab.getAttribute("aria-controls")
 
 export const isShown = id => !document.getElementById(id).hidden
 
-// Has a view drawn whenever it comes to the front.
+// Has a view drawn whenever it comes to the front, and after the daemon was away.
 export const whenShown = (id, show) => hear("shown", panel => panel === id && show())
 
 export function showTab(id) {
@@ -33,6 +33,14 @@ export function startTabs() {
 		showTab(location.hash.slice(2))
 	})
 	showTab(location.hash.slice(2))
+	let away = false
+	hear("disconnected", () => {
+		away = true
+	})
+	hear("connected", () => {
+		if (away) tell("shown", document.body.dataset.view)
+		away = false
+	})
 }
 
 function move(event) {

@@ -1,7 +1,7 @@
 // Every model there is: which answers, how good it is, what it has not seen; switch, compare, download.
 import {call, getJson, url} from "./api.js"
 import {openDialog, working} from "./dialog.js"
-import {bar, byId, heading, make, quiet, replace, row, table} from "./dom.js"
+import {bar, byId, heading, isNews, make, quiet, replace, row, table} from "./dom.js"
 import {hue, known} from "./known.js"
 import {banner, complain, unavailable} from "./messages.js"
 import {hear} from "./news.js"
@@ -47,14 +47,11 @@ async function show() {
 	try {
 		const [{items}, before] = await Promise.all([getJson("/v1/models"), versionBefore()])
 		compared = compared.filter(version => items.some(one => String(one.version) === version))
-		const key = JSON.stringify([items, before, compared, known.status.model])
-		if (view.dataset.key === key) return // what is the same stays, with the focus in it
-		view.dataset.key = key
+		if (!isNews(view, [items, before, compared, known.status.model])) return
 		const shown = [heading(2, "Model versions", {class: "unseen"}), current(items, before), list(items)]
 		replace(view, shown)
 		if (compared.length === 2) view.append(await comparison(items))
 	} catch (error) {
-		view.dataset.key = ""
 		unavailable(view, error, "model versions")
 	}
 }

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 MOST_BYTES = 140_000
+NOTHING = "\u2013"  # an en dash
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_lost_and_found_camera(page, seen, make_picture, encode):
     page.wait(lambda: "camera is lost" in page.text("#banners"))
     assert not page.all("#picture")[0].is_displayed()
     assert page.browser.execute_async_script(LATE_ANSWER) is None
-    assert (page.text("#answer"), page.all("#scores li"), page.text("#details")) == ("–", [], "")
+    assert (page.text("#answer"), page.all("#scores li"), page.text("#details")) == (NOTHING, [], "")
     record = card.find_element("css selector", ".record")
     assert (record.text, record.get_attribute("aria-disabled")) == ("The camera is lost", "true")
     record.click()
@@ -173,7 +174,7 @@ def is_dead(page) -> bool:
     return (
         all("Connection lost, trying again" in one for one in words)
         and not page.all("#picture")[0].is_displayed()
-        and [page.text(place) for place in ("#answer", "#scores", "#details", "#camera")] == ["–", "", "", ""]
+        and [page.text(place) for place in ("#answer", "#scores", "#details", "#camera")] == [NOTHING, "", "", ""]
         and records == ["true"]
     )
 
@@ -183,7 +184,7 @@ def test_lost_and_found_connection(page, seen, make_picture, encode):
     daemon, _ = seen
     daemon.teach("apple", encode(make_picture("red", 5), "PNG"), "image/png")
     page.open(daemon)
-    page.wait(lambda: page.text("#answer") == "apple")
+    page.wait(lambda: page.text("#answer") == "apple" and page.text("#device"))
     assert page.browser.execute_async_script(DEGRADE) is None
     page.wait(lambda: "The accelerator is not in use: it was unplugged" in page.text("#banners"))
 
@@ -198,9 +199,13 @@ def test_lost_and_found_connection(page, seen, make_picture, encode):
     port = daemon.url.rsplit(":", 1)[1].rstrip("/")
     daemon.kill()
     page.wait(lambda: is_dead(page))
+    page.click("#tab-settings")
+    page.wait(lambda: "can't be reached" in page.text("#settings"))
     daemon.command[daemon.command.index("--port") + 1] = port
     daemon.start()
     page.wait(lambda: page.text("#state") == "connected" and not page.text("#banners"))
+    page.one("#settings-form")
+    page.wait(lambda: "Taught apple" in page.text("#journal"))
     page.wait(lambda: page.text("#answer") == "apple")
 
 
