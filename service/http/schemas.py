@@ -181,6 +181,7 @@ COMPONENTS: Dict[str, Schema] = {
         remedy=TEXT,
         classes=list_of(TEXT),
         examples=list_of(TEXT, description="ids of those concerned"),
+        present=list_of(or_null(TEXT), description="the class that each of them is in by now, null where it is gone"),
     ),
     "Report": with_optional(
         record(
