@@ -1,6 +1,6 @@
 // The whole data set as one file, out and in.
 import {upload} from "./api.js"
-import {fileButton, heading, make, quiet, replace, row} from "./dom.js"
+import {fileButton, make, quiet, replace, row} from "./dom.js"
 import {endWords, follow} from "./jobs.js"
 import {refresh} from "./known.js"
 import {attempt, done} from "./messages.js"
@@ -24,7 +24,7 @@ export function dataCard() {
 	})
 	return make(
 		"div.card",
-		heading(3, "Data"),
+		make("h3", "Data"),
 		quiet(
 			"All pictures with their classes as one file. Import takes such a file, or any zip or tar with a folder a class."
 		),

@@ -26,10 +26,7 @@ function cell(report, own, answer, number, share) {
 		String(number),
 		() => open(report, own, answer, number),
 		`cell ${own === answer ? "right" : "wrong"}`,
-		{
-			"aria-label": label,
-			title: label
-		}
+		{"aria-label": label, title: label}
 	)
 	element.style.setProperty("--share", `${Math.round(20 + 80 * share)}%`)
 	return element

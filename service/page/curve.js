@@ -1,5 +1,5 @@
 // Loss and accuracy by epoch, as small drawings that say their figures in words as well.
-import {draw, heading, make, quiet} from "./dom.js"
+import {draw, make, quiet} from "./dom.js"
 import {percent} from "./words.js"
 
 const [WIDTH, HEIGHT, PAD] = [320, 120, 6]
@@ -26,14 +26,14 @@ export function curves(rows) {
 		figure("Loss", `now ${last.loss.toFixed(3)}`, loss),
 		figure("Accuracy", `now ${percent(last.accuracy)}`, accuracy),
 		quiet(
-			make("span.key.key-1", "trained on"),
+			make("span.key", "trained on"),
 			typeof last.held_out_loss === "number" ? make("span.key.key-2", "held out (dashed)") : null
 		)
 	)
 }
 
 function figure(title, words, drawing) {
-	return make("figure", make("figcaption", heading(4, title), make("span.quiet", words)), drawing)
+	return make("figure", make("figcaption", make("h4", title), make("span.quiet", words)), drawing)
 }
 
 function chart(rows, fields, top, label) {
@@ -45,15 +45,7 @@ function chart(rows, fields, top, label) {
 		const points = rows.filter(row => typeof row[field] === "number").map(row => at(row, row[field]))
 		return points.length ? draw("polyline", {points: points.join(" "), class: `line line-${index + 1}`}) : null
 	})
-	const grid = [0, 0.5, 1].map(share =>
-		draw("line", {
-			x1: 0,
-			x2: WIDTH,
-			y1: PAD + share * (HEIGHT - 2 * PAD),
-			y2: PAD + share * (HEIGHT - 2 * PAD),
-			class: "grid"
-		})
-	)
+	const grid = [0, 0.5, 1].map(share => draw("path.grid", {d: `M0 ${PAD + share * (HEIGHT - 2 * PAD)}H${WIDTH}`}))
 	return draw(
 		"svg",
 		{viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, class: "chart"},

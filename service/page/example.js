@@ -55,14 +55,7 @@ function facts(example) {
 }
 
 function moving(example, gone) {
-	return chooser(
-		"Move to",
-		async name => {
-			await moveExample(example, name)
-			gone()
-		},
-		{without: example.class}
-	)
+	return chooser("Move to", name => moveExample(example, name).then(gone), {without: example.class})
 }
 
 function actions(example, view, gone) {
@@ -82,14 +75,7 @@ function actions(example, view, gone) {
 		},
 		"small"
 	)
-	const drop = working(
-		"Delete",
-		async () => {
-			await deleteExample(example)
-			gone()
-		},
-		"small danger"
-	)
+	const drop = working("Delete", () => deleteExample(example).then(gone), "small danger")
 	return make("div.stack", row(show, drop), near)
 }
 

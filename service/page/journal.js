@@ -1,7 +1,7 @@
 // What was done lately, in words; the newest step can be taken back.
 import {getJson} from "./api.js"
 import {working} from "./dialog.js"
-import {heading, isNews, make, quiet, replace} from "./dom.js"
+import {isNews, make, quiet, replace} from "./dom.js"
 import {undo, unavailable} from "./messages.js"
 import {count, when} from "./words.js"
 
@@ -23,7 +23,7 @@ export async function journalCard(card) {
 					: null
 			)
 		)
-		replace(card, heading(3, "Lately"), items.length ? make("ul.journal", ...lines) : quiet("Nothing was done yet."))
+		replace(card, make("h3", "Lately"), items.length ? make("ul.journal", ...lines) : quiet("Nothing was done yet."))
 	} catch (error) {
 		unavailable(card, error, "the journal")
 	}

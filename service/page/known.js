@@ -20,10 +20,7 @@ export const known = {
 export const classNames = () => known.taught.map(item => item.name)
 
 // The colour of a class: its place among the taught ones. Never the only sign of it.
-export const hue = name => {
-	const place = known.taught.findIndex(item => item.name === name)
-	return place < 0 ? "hue-none" : `hue-${place % 8}`
-}
+export const hue = name => (place(name) < 0 ? "hue-none" : `hue-${place(name) % 8}`)
 export const place = name => known.taught.findIndex(item => item.name === name)
 
 let running = null

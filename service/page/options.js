@@ -48,7 +48,7 @@ export function optionFields() {
 	)
 	const chosen = head.querySelector("select")
 	chosen.addEventListener("change", () => {
-		softmax.disabled = softmax.hidden = !usesSoftmax(chosen.value)
+		softmax.disabled = softmax.hidden = !["auto", "softmax"].includes(chosen.value)
 	})
 	return make(
 		"details",
@@ -57,8 +57,6 @@ export function optionFields() {
 		make("div.fields", head, select("activate", "Let it answer", ACTIVATE), ...GENERAL.map(number), softmax)
 	)
 }
-
-const usesSoftmax = head => head === "softmax" || head === "auto"
 
 function select(name, label, choices) {
 	const note = quiet(choices[0][2])

@@ -21,17 +21,11 @@ export function recordButton(name, tell) {
 	for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"])
 		element.addEventListener(end, () => hold.end())
 	element.oncontextmenu = event => event.preventDefault() // what a long touch would open
-	element.onkeydown = event => {
-		if (isPress(event)) {
-			event.preventDefault()
-			if (!event.repeat) hold.begin()
-		}
-	}
-	element.onkeyup = event => {
-		if (isPress(event)) {
-			event.preventDefault()
-			hold.end()
-		}
+	element.onkeydown = element.onkeyup = event => {
+		if (event.key !== " " && event.key !== "Enter") return
+		event.preventDefault()
+		if (event.type === "keyup") hold.end()
+		else if (!event.repeat) hold.begin()
 	}
 	element.onclick = event => {
 		if (event.detail === 0) hold.once()
@@ -39,8 +33,6 @@ export function recordButton(name, tell) {
 	showReadiness(element, name)
 	return element
 }
-
-const isPress = event => event.key === " " || event.key === "Enter"
 
 const REASONS = {
 	none: "No camera: add pictures instead",
@@ -118,7 +110,7 @@ class Hold {
 		this.alike += answer.near_duplicates
 		this.steps.push(answer.step)
 		const alike = this.alike ? `, ${this.alike} too alike and left out` : ""
-		this.tell(`${count(this.kept, "picture")} kept${alike}.${taughtWords(answer)}`)
+		this.tell(`${count(this.kept, "picture")} kept${alike}.${taughtWords(answer, known.taught)}`)
 		refresh()
 	}
 

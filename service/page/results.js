@@ -2,13 +2,13 @@
 import {getJson, pause, url} from "./api.js"
 import {confusion} from "./confusion.js"
 import {curves} from "./curve.js"
-import {bar, byId, heading, make, quiet, replace} from "./dom.js"
+import {bar, byId, make, quiet, replace} from "./dom.js"
 import {findings} from "./findings.js"
 import {hue, known} from "./known.js"
 import {attempt, unavailable} from "./messages.js"
 import {hear} from "./news.js"
 import {isShown, whenShown} from "./tabs.js"
-import {count, headName, percent, percentFine, versionName} from "./words.js"
+import {count, headName, percent, versionName} from "./words.js"
 
 const ASKED_AGAIN = 5 // times that a live model not yet measured is asked
 
@@ -87,7 +87,7 @@ async function show() {
 function choice(models, version) {
 	const select = make(
 		"select",
-		{id: "results-of"},
+		{id: "results-of", "aria-label": "Results of"},
 		...models.map(one =>
 			make(
 				"option",
@@ -100,7 +100,7 @@ function choice(models, version) {
 		chosen = select.value
 		attempt(show)
 	}
-	return make("div.row", heading(3, "Results"), make("label.row", make("span.unseen", "of"), select))
+	return make("div.row", make("h3", "Results"), select)
 }
 
 function summary(report, version) {
@@ -122,7 +122,7 @@ function summary(report, version) {
 	)
 	return make(
 		"div.card.summary",
-		make("div", make("p.figure", percentFine(figures.accuracy)), make("p", "right"), quiet(words)),
+		make("div", make("p.figure", percent(figures.accuracy, 1)), make("p", "right"), quiet(words)),
 		make("ol.bars", {"aria-label": "Right by class"}, ...lines)
 	)
 }
@@ -131,7 +131,7 @@ function confusionCard(report) {
 	if (!report.figures.examples) return null
 	return make(
 		"div.card",
-		heading(3, "What is taken for what"),
+		make("h3", "What is taken for what"),
 		quiet("A row for each class, a column for each answer. Press a number to see the pictures."),
 		confusion(report)
 	)
@@ -139,5 +139,5 @@ function confusionCard(report) {
 
 function historyCard(report) {
 	if (!report.history || !report.history.length) return null
-	return make("div.card", heading(3, "How the training went"), curves(report.history))
+	return make("div.card", make("h3", "How the training went"), curves(report.history))
 }

@@ -1,7 +1,7 @@
 // What can be set, and where what can't be is set; the data set as one file; what was done lately.
 import {getJson, patch} from "./api.js"
 import {dataCard} from "./archive.js"
-import {byId, heading, isNews, make, quiet, replace, row, table} from "./dom.js"
+import {byId, isNews, make, quiet, replace, row, table} from "./dom.js"
 import {journalCard} from "./journal.js"
 import {known} from "./known.js"
 import {attempt, done, unavailable} from "./messages.js"
@@ -39,7 +39,7 @@ async function showSettings() {
 		if (!isNews(parts.form, items)) return
 		replace(
 			parts.form,
-			heading(3, "Settings"),
+			make("h3", "Settings"),
 			changeable(items.filter(item => item.changeable)),
 			fixed(items.filter(item => !item.changeable))
 		)
@@ -87,6 +87,8 @@ function field(item) {
 	return make("div.field", {"data-field": item.name}, words, quiet(item.help), given, wrong)
 }
 
+const isNumber = item => item.kind === "number" || item.kind === "integer"
+
 function inputOf(item) {
 	const common = {name: item.name, disabled: Boolean(item.fixed_by)}
 	if (item.kind === "yes_or_no") return make("input", {type: "checkbox", checked: Boolean(item.value), ...common})
@@ -98,9 +100,8 @@ function inputOf(item) {
 				make("option", {value: one, selected: String(one) === String(item.value)}, String(one))
 			)
 		)
-	const number = item.kind === "number" || item.kind === "integer"
 	return make("input", {
-		type: number ? "number" : "text",
+		type: isNumber(item) ? "number" : "text",
 		step: item.kind === "integer" ? "1" : "any",
 		min: item.lowest,
 		max: item.highest,
@@ -113,7 +114,7 @@ function inputOf(item) {
 function valueOf(form, item) {
 	const input = form.elements[item.name]
 	if (item.kind === "yes_or_no") return input.checked
-	return item.kind === "number" || item.kind === "integer" ? Number(input.value) : input.value
+	return isNumber(item) ? Number(input.value) : input.value
 }
 
 async function save(form, items) {
@@ -172,7 +173,7 @@ function showExtractor() {
 	]
 	replace(
 		parts.extractor,
-		heading(3, "Extractor"),
+		make("h3", "Extractor"),
 		make(
 			"dl.facts",
 			...facts.filter(([, value]) => value).flatMap(([name, value]) => [make("dt", name), make("dd", String(value))])

@@ -58,12 +58,13 @@ function showDevice(status) {
 	byId("device").textContent =
 		status.device === "edgetpu" ? "Edge TPU" : (status.device || "no extractor").toUpperCase()
 	byId("device").title = status.device_reason
-	const gone = status.extractor.state === "lost" || status.extractor.state === "starting"
-	const text = gone
-		? `No answers for now: the extractor is ${status.extractor.state}. ${status.extractor.reason}`
-		: status.degraded
-			? `The accelerator is not in use: ${status.device_reason}. Answers come from the CPU, slower.`
-			: ""
+	const {state, reason} = status.extractor
+	const text =
+		state === "lost" || state === "starting"
+			? `No answers for now: ${state === "lost" ? "the extractor is lost, " : ""}${reason}.`
+			: status.degraded
+				? `The accelerator is not in use: ${status.device_reason}. Answers come from the CPU, slower.`
+				: ""
 	banner("device", text)
 	const left = status.extractor.to_embed
 	banner("embedding", left ? `${left} pictures are being read again for the new extractor.` : "")

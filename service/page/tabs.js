@@ -46,14 +46,7 @@ export function startTabs() {
 function move(event) {
 	const every = tabs()
 	const here = every.indexOf(event.target)
-	const places = {
-		ArrowRight: here + 1,
-		ArrowDown: here + 1,
-		ArrowLeft: here - 1,
-		ArrowUp: here - 1,
-		Home: 0,
-		End: every.length - 1
-	}
+	const places = {ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: -1}
 	if (!(event.key in places)) return
 	event.preventDefault()
 	const next = every[(places[event.key] + every.length) % every.length]

@@ -1,7 +1,7 @@
 // One button that trains; how it goes; and what came of it, in words.
 import {getJson, post, remove, url} from "./api.js"
 import {curves} from "./curve.js"
-import {bar, button, byId, heading, make, quiet, replace, row} from "./dom.js"
+import {bar, button, byId, make, quiet, replace, row} from "./dom.js"
 import {endWords, follow, goesOn} from "./jobs.js"
 import {known, refresh} from "./known.js"
 import {attempt} from "./messages.js"
@@ -18,8 +18,7 @@ let following = false
 export function startTraining() {
 	parts.options = optionFields()
 	parts.train = button("Train", () => attempt(train), "main big", {id: "train", "aria-describedby": "train-reason"})
-	parts.reason = quiet()
-	parts.reason.id = "train-reason"
+	parts.reason = make("p.quiet", {id: "train-reason"})
 	parts.progress = make("div", {id: "job-progress"})
 	parts.curves = make("div", {id: "curves"})
 	parts.result = make("div", {id: "job", role: "status"})
@@ -114,7 +113,7 @@ async function showResult(job) {
 		: button("Let it answer all the same", () => attempt(() => activate(version)), "small", {id: "use"})
 	replace(
 		parts.result,
-		heading(3, title),
+		make("h3", title),
 		accuracy === null ? null : row(bar(accuracy, {class: "bar wide"}), make("strong", percent(accuracy))),
 		make("p", report ? `${headName(report.head)}: ${why}.` : `${why}.`),
 		use

@@ -1,7 +1,7 @@
 // Pictures from files: three at a time, and one that is refused spoils nothing.
 import {sendPicture, url} from "./api.js"
-import {button, make, replace} from "./dom.js"
-import {refresh} from "./known.js"
+import {button, make, quiet, replace} from "./dom.js"
+import {known, refresh} from "./known.js"
 import {done} from "./messages.js"
 import {tell} from "./news.js"
 import {count, said, taughtWords} from "./words.js"
@@ -43,7 +43,7 @@ async function sendSome(queue, state) {
 
 function tally(state, answer) {
 	const [accepted] = answer.accepted
-	state.words = taughtWords(answer)
+	state.words = taughtWords(answer, known.taught)
 	state.steps.push(answer.step)
 	if (accepted && accepted.duplicate) state.same += 1
 	else state.kept += 1
@@ -52,7 +52,7 @@ function tally(state, answer) {
 function show(state) {
 	if (!state.place) return
 	const total = state.work.length
-	if (total === 1) return replace(state.place, make("p.quiet", "Adding…"))
+	if (total === 1) return replace(state.place, quiet("Adding…"))
 	const progress = make("progress", {max: total, value: state.sent, "aria-label": "pictures added"})
 	const stop = button("Stop", () => state.stop.abort(), "small")
 	replace(state.place, progress, make("p.row.quiet", `${state.sent} of ${total}`, stop))
@@ -66,7 +66,7 @@ function finish(state) {
 	if (state.stop.signal.aborted) words.push("then stopped")
 	if (state.kept || state.same) done(`${words.join(", ")}.`, ...state.steps)
 	if (state.refused.length) refusals(state)
-	else if (state.place) replace(state.place, state.words ? make("p.quiet", state.words.trim()) : null)
+	else if (state.place) replace(state.place, state.words ? quiet(state.words.trim()) : null)
 }
 
 function refusals(state) {

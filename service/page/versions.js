@@ -1,14 +1,14 @@
 // Every model there is: which answers, how good it is, what it has not seen; switch, compare, download.
 import {call, getJson, url} from "./api.js"
 import {openDialog, working} from "./dialog.js"
-import {bar, byId, heading, isNews, make, quiet, replace, row, table} from "./dom.js"
+import {bar, byId, isNews, make, quiet, replace, row, table} from "./dom.js"
 import {hue, known} from "./known.js"
-import {banner, complain, unavailable} from "./messages.js"
+import {banner, unavailable} from "./messages.js"
 import {hear} from "./news.js"
 import {classAccuracy, getReport} from "./results.js"
 import {activate} from "./switching.js"
 import {isShown, whenShown} from "./tabs.js"
-import {count, headName, percent, percentFine, versionName, when} from "./words.js"
+import {count, headName, percent, versionName, when} from "./words.js"
 
 const LIVE_HEADS = ["imprinting", "lda", "knn"]
 
@@ -30,8 +30,8 @@ export function startModelLine() {
 			: `version ${model.version} (${headName(model.head)}), trained and fixed`
 		byId("model").textContent = live && !counts.examples ? "" : `Answers: ${name}`
 		const unseen = unseenWords(model)
-		const action = unseen ? working("Use the live model", () => activate("live"), "small", {id: "use-live"}) : null
-		banner("unseen", unseen ? `Version ${model.version} answers${unseen}.` : "", action)
+		const action = working("Use the live model", () => activate("live"), "small", {id: "use-live"})
+		banner("unseen", unseen && `Version ${model.version} answers${unseen}.`, action)
 	})
 }
 
@@ -48,7 +48,7 @@ async function show() {
 		const [{items}, before] = await Promise.all([getJson("/v1/models"), versionBefore()])
 		compared = compared.filter(version => items.some(one => String(one.version) === version))
 		if (!isNews(view, [items, before, compared, known.status.model])) return
-		const shown = [heading(2, "Model versions", {class: "unseen"}), current(items, before), list(items)]
+		const shown = [make("h2.unseen", "Model versions"), current(items, before), list(items)]
 		replace(view, shown)
 		if (compared.length === 2) view.append(await comparison(items))
 	} catch (error) {
@@ -80,16 +80,13 @@ function current(items, before) {
 		live ? "small" : "main",
 		{id: "to-live"}
 	)
-	const there =
-		before !== "live" &&
-		items.some(one => String(one.version) === String(before)) &&
-		String(before) !== String(model.version)
+	const there = before !== "live" && items.some(one => String(one.version) === String(before) && !one.active)
 	const back = there
 		? working(`Go back to ${versionName(before)}`, () => activate(before), "small", {id: "go-back"})
 		: null
 	return make(
 		"div.card",
-		heading(3, `${live ? "The live model" : `Version ${model.version}`} answers`),
+		make("h3", `${live ? "The live model" : `Version ${model.version}`} answers`),
 		make(
 			"p",
 			live
@@ -117,7 +114,7 @@ function line(one, total) {
 		"aria-label": `Compare ${versionName(version)}`
 	})
 	tick.onchange = () => choose(version, tick.checked)
-	const unseen = one.version !== "live" && total > one.examples ? ` of ${total}` : ""
+	const unseen = one.version !== "live" && total > one.examples
 	const use = one.active
 		? make("strong.active", "✓ answers now")
 		: working("Let it answer", () => activate(one.version), "small use")
@@ -127,8 +124,12 @@ function line(one, total) {
 		make("td", make("label.tick", tick)),
 		make("th", {scope: "row"}, versionName(version), make("span.quiet.kind", headName(one.head))),
 		make("td", one.created ? when(one.created) : "as you teach"),
-		make("td", `${one.examples}${unseen} pictures`, make("span.quiet.kind", count(one.classes, "class"))),
-		make("td", percentFine(one.accuracy)),
+		make(
+			"td",
+			unseen ? `${one.examples} of ${total} pictures` : count(one.examples, "picture"),
+			make("span.quiet.kind", count(one.classes, "class"))
+		),
+		make("td", percent(one.accuracy, 1)),
 		make(
 			"td",
 			row(
@@ -168,7 +169,7 @@ async function comparison(items) {
 	)
 	const titles = pair.map(one => `${versionName(one.version)}, ${headName(one.head)}`)
 	const shown = table("Comparison", ["right", ...titles], [all, ...lines])
-	return make("div.card", {id: "comparison"}, heading(3, "Side by side"), shown)
+	return make("div.card", {id: "comparison"}, make("h3", "Side by side"), shown)
 }
 
 // ---- files
@@ -182,24 +183,11 @@ async function downloads(one) {
 		["labels.txt", "The names of its classes", `${base}/labels.txt`],
 		["report.json", "What was measured", `${base}/report`]
 	]
-	replace(
-		body,
-		make(
-			"ul.plain",
-			...files.map(([name, words, path]) =>
-				make(
-					"li",
-					working(
-						words,
-						() => save(path, `coral-learn-${one.version}-${name}`).catch(error => complain(error.message)),
-						"small"
-					),
-					" ",
-					make("span.quiet", name)
-				)
-			)
-		)
-	)
+	const lines = files.map(([name, words, path]) => {
+		const get = working(words, () => save(path, `coral-learn-${one.version}-${name}`), "small")
+		return make("li", get, " ", make("span.quiet", name))
+	})
+	body.append(make("ul.plain", ...lines))
 }
 
 // By fetch, so that a refusal is said in words instead of saved as a file.

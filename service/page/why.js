@@ -1,7 +1,7 @@
 // Why this answer: the picture of this moment, what the model sees of it, and the stored pictures most like it.
 import {sendPicture} from "./api.js"
 import {openDialog} from "./dialog.js"
-import {byId, heading, make, quiet} from "./dom.js"
+import {byId, make, quiet} from "./dom.js"
 import {thumbnail} from "./example.js"
 import {hue, known} from "./known.js"
 import {attempt} from "./messages.js"
@@ -23,7 +23,7 @@ async function explain() {
 		make(
 			"div.stack",
 			said(answer),
-			heading(3, "Most like it, of what it was taught"),
+			make("h3", "Most like it, of what it was taught"),
 			neighbours(answer.nearest || [], (one, words) => thumbnail({id: one.example}, words, view.close))
 		)
 	)

@@ -118,6 +118,8 @@ def test_why_this_answer(page, seen, make_picture, encode):
     full = "return document.fullscreenElement && document.fullscreenElement.id"
     page.click("#fill")
     page.wait(lambda: page.browser.execute_script(full) == "live")
+    size = "return parseFloat(getComputedStyle(document.querySelector('#scores li')).fontSize) / innerHeight"
+    assert page.browser.execute_script(size) > 0.035  # readable across a room
     page.browser.execute_script("return document.exitFullscreen()")
     page.wait(lambda: page.browser.execute_script(full) is None)
 
@@ -339,6 +341,28 @@ def test_light_and_dark(page, browser, tiny_daemon):
     browser.refresh()
     page.wait(lambda: browser.execute_script(colour) != before)
     browser.execute_script("localStorage.clear()")
+
+
+# What the page says of an answer to teaching, of sizes and of errors.
+WORDS = """
+const done = arguments[arguments.length - 1];
+import("/page/words.js").then(({bytes, said, taughtWords}) => {
+  const classes = [{examples: 2}, {examples: 1}], answer = {accepted: [], accuracy: {after: 0}};
+  const early = taughtWords(answer, classes);
+  classes[1].examples = 2;
+  done([early, taughtWords(answer, classes), bytes(50 * 2 ** 20), bytes(52e6),
+    said(new Error("not a picture in one of the formats JPEG (the first bytes are b'\\xff)')"))]);
+}, done);
+"""
+
+
+def test_words(page, tiny_daemon):
+    """No figure before it means something; a MB is that of the settings; no bytes where people read."""
+    page.open(tiny_daemon)
+    early, now, budget, size, refusal = page.browser.execute_async_script(WORDS)
+    assert (early, now) == ("", " 0 % right by now.")
+    assert (budget, size) == ("50 MB", "49.6 MB")
+    assert refusal == "Not a picture in one of the formats JPEG."
 
 
 def test_everything_is_served_and_small(tiny_daemon):
