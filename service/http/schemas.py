@@ -318,6 +318,7 @@ COMPONENTS: Dict[str, Schema] = {
             watching=COUNT,
             frames=COUNT,
             waiting=COUNT,
+            review=dict(COUNT, description="frames that wait for a look"),
         ),
         temperature={
             "type": "object",

@@ -17,6 +17,9 @@ let offered = "" // the classes that have buttons
 export function startReview() {
 	whenShown("review", show)
 	hear("changed", show)
+	hear("status", ({counts}) => {
+		byId("waiting").textContent = counts.review ? ` ${counts.review}` : ""
+	})
 	hear("classes", () => {
 		if (offered !== classNames().join("/")) show()
 	})
@@ -54,10 +57,8 @@ function head(list) {
 	const all = working(
 		"Discard all",
 		async () => {
-			if (
-				!(await confirm("Discard all frames?", `${count(list.total, "frame")} will be gone for good.`, "Discard all"))
-			)
-				return
+			const loss = `${count(list.total, "frame")} will be gone for good.`
+			if (!(await confirm("Discard all frames?", loss, "Discard all"))) return
 			done(`Discarded ${count((await remove("/v1/review")).deleted, "frame")}.`)
 			await show()
 		},
@@ -82,14 +83,7 @@ function frame(item) {
 		done(`It is ${name} now.`, taught.step)
 		await over()
 	}
-	const drop = working(
-		"Discard",
-		async () => {
-			await remove(url`/v1/review/${item.id}`)
-			await over()
-		},
-		"small danger"
-	)
+	const drop = working("Discard", () => remove(url`/v1/review/${item.id}`).then(over), "small danger")
 	return make(
 		"li.card",
 		{"data-id": item.id},
