@@ -15,7 +15,7 @@ function fill(kind, create, parts) {
 	const children = parts.flat()
 	if (children[0] && children[0].constructor === Object)
 		for (const [name, value] of Object.entries(children.shift())) set(element, name, value)
-	element.append(...children.filter(child => child !== null && child !== undefined && child !== ""))
+	element.append(...children.filter(child => child || child === 0))
 	return element
 }
 
@@ -25,7 +25,15 @@ function set(element, name, value) {
 	else element.setAttribute(name, value)
 }
 
-export const replace = (element, ...children) => element.replaceChildren(...children.flat().filter(Boolean))
+// Puts other children into an element. The focus that was in there stays at its place, or goes to the view.
+export function replace(element, ...children) {
+	const places = () => [...element.querySelectorAll("button:enabled, input, select, a, [tabindex='0']")]
+	const place = places().indexOf(document.activeElement)
+	element.replaceChildren(...children.flat().filter(Boolean))
+	if (place < 0 || document.activeElement !== document.body) return
+	const there = places()
+	;(there[Math.min(place, there.length - 1)] || byId("work")).focus()
+}
 
 // Whether a view has to be drawn anew: what is the same stays, with the focus in it and what was typed.
 export function isNews(view, facts) {
@@ -49,7 +57,6 @@ export function fileButton(text, onfiles, attributes = {}) {
 	return make("label.button.small", text, input)
 }
 
-export const heading = (level, text, attributes = {}) => make(`h${level}`, attributes, text)
 export const quiet = (...children) => make("p.quiet", ...children)
 export const row = (...children) => make("div.row", ...children)
 
