@@ -11,13 +11,13 @@ import {count, percent} from "./words.js"
 const [WIDTH, HEIGHT, PAD] = [640, 480, 18]
 const SHAPES = [
 	"M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0Z",
-	"M-4.500-4.500h9v9h-9Z",
+	"M-4.5-4.5h9v9h-9Z",
 	"M0-6L6 5H-6Z",
-	"M0-6.500L6.500 0L0 6.500L-6.500 0Z",
+	"M0-6.5L6.5 0L0 6.5L-6.5 0Z",
 	"M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z",
 	"M0 6L6-5H-6Z",
-	"M0-6L1.800-2L6-1.500L3 1.500L4 6L0 3.800L-4 6L-3 1.500L-6-1.500L-1.800-2Z",
-	"M-6-2.500h12v5h-12Z"
+	"M0-6L1.8-2L6-1.5L3 1.5L4 6L0 3.8L-4 6L-3 1.5L-6-1.5L-1.8-2Z",
+	"M-6-2.5h12v5h-12Z"
 ]
 const ARROWS = {ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1]}
 
@@ -108,10 +108,9 @@ function legendButton(name) {
 			if (!hidden.delete(name)) hidden.add(name)
 			element.setAttribute("aria-pressed", String(!hidden.has(name)))
 			show()
-			;[...parts.legend.children].find(one => one.dataset.name === name).focus()
 		},
 		"small legend-item",
-		{"aria-pressed": String(!hidden.has(name)), "data-name": name}
+		{"aria-pressed": String(!hidden.has(name))}
 	)
 	element.append(sample, name)
 	return element
@@ -138,8 +137,8 @@ function point(dot) {
 	replace(parts.peek, make("img", {src: url`/v1/examples/${dot.item.id}/image`, alt: ""}), make("span", dot.item.class))
 	parts.peek.style.left = `${(dot.x / WIDTH) * 100}%`
 	parts.peek.style.top = `${(dot.y / HEIGHT) * 100}%`
-	parts.peek.classList.toggle("flip-x", dot.x > WIDTH / 2)
-	parts.peek.classList.toggle("flip-y", dot.y > HEIGHT / 2)
+	const aside = [dot.x > WIDTH / 2, dot.y > HEIGHT / 2].map(beyond => (beyond ? "calc(-100% - 2rem)" : 0))
+	parts.peek.style.transform = `translate(${aside})`
 	parts.peek.hidden = false
 	parts.said.textContent = `A picture of ${dot.item.class}`
 }
