@@ -25,14 +25,16 @@ function set(element, name, value) {
 	else element.setAttribute(name, value)
 }
 
-// Puts other children into an element. The focus that was in there stays at its place, or goes to the view.
+// Puts other children into an element. The focus in there stays about at its place, where another Enter does no harm.
 export function replace(element, ...children) {
-	const places = () => [...element.querySelectorAll("button:enabled, input, select, a, [tabindex='0']")]
+	const places = () => [...element.querySelectorAll("button, input, select, a, [tabindex='0']")]
 	const place = places().indexOf(document.activeElement)
 	element.replaceChildren(...children.flat().filter(Boolean))
 	if (place < 0 || document.activeElement !== document.body) return
-	const there = places()
-	;(there[Math.min(place, there.length - 1)] || byId("work")).focus()
+	const left = places()
+		.slice(0, place + 1)
+		.filter(one => !one.matches(":disabled, .danger, .move"))
+	;(left.pop() || byId("work")).focus({preventScroll: true})
 }
 
 // Whether a view has to be drawn anew: what is the same stays, with the focus in it and what was typed.

@@ -70,7 +70,7 @@ function select(name, label, choices) {
 function number([name, label, value, note]) {
 	return make(
 		"div.field",
-		make("label", label, make("input", {type: "number", name, step: "any", min: 0, placeholder: String(value)})),
+		make("label", label, make("input", {type: "number", name, step: "any", min: 0, placeholder: value})),
 		quiet(note)
 	)
 }

@@ -96,9 +96,7 @@ function inputOf(item) {
 		return make(
 			"select",
 			common,
-			...item.choices.map(one =>
-				make("option", {value: one, selected: String(one) === String(item.value)}, String(one))
-			)
+			...item.choices.map(one => make("option", {value: one, selected: String(one) === String(item.value)}, one))
 		)
 	return make("input", {
 		type: isNumber(item) ? "number" : "text",
@@ -106,7 +104,7 @@ function inputOf(item) {
 		min: item.lowest,
 		max: item.highest,
 		value: String(item.value),
-		placeholder: String(item.default),
+		placeholder: item.default,
 		...common
 	})
 }
