@@ -4,7 +4,7 @@ Written with classes by number, as names change; read with the names of the day.
 """
 
 from collections import Counter
-from typing import Any, Callable, Collection, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from coral_learn.training import Evaluation, Finding
 
@@ -32,15 +32,15 @@ def findings_of(found: Sequence[Finding], ids: Sequence[str]) -> List[Dict[str, 
 
 
 def named(
-    report: Dict[str, Any], field: str, name: Callable[[int], str], stored: Callable[[], Collection[str]]
+    report: Dict[str, Any], field: str, name: Callable[[int], str], stored: Callable[[], Mapping[str, int]]
 ) -> Dict[str, Any]:
-    """A report as clients see it: classes by name, and pictures that are gone by now marked so.
+    """A report as clients see it: classes by name, and where the pictures are by now, or that they are gone.
 
-    field : where its figures are; name : of a class by its number; stored : the ids of examples that are there
+    field : where its figures are; name : of a class by its number; stored : the class of each example that is there
     """
     new = dict(report, **{field: _named_figures(report[field], name, stored)})
     found = report.get("findings", [])
-    new["findings"] = None if found is None else [_named_finding(one, name) for one in found]
+    new["findings"] = None if found is None else _named_findings(found, name, stored)
     if "disabled" in report:  # reports of older versions don't have it
         new["disabled"] = dict(report["disabled"], classes=[name(number) for number in report["disabled"]["classes"]])
     return new
@@ -67,6 +67,12 @@ def _named_figures(figures: Dict[str, Any], name: Callable[[int], str], stored) 
     return new
 
 
-def _named_finding(finding: Dict[str, Any], name: Callable[[int], str]) -> Dict[str, Any]:
+def _named_findings(found: Sequence[Dict[str, Any]], name: Callable[[int], str], stored) -> List[Dict[str, Any]]:
+    there = stored() if any(one["examples"] for one in found) else {}
+    return [_named_finding(one, name, there) for one in found]
+
+
+def _named_finding(finding: Dict[str, Any], name: Callable[[int], str], there: Mapping[str, int]) -> Dict[str, Any]:
     names = [name(number) for number in finding["classes"]]
-    return dict(finding, classes=names, text=finding["text"].format(*(repr(one) for one in names)))
+    present = [name(there[one]) if one in there else None for one in finding["examples"]]
+    return dict(finding, classes=names, present=present, text=finding["text"].format(*(repr(one) for one in names)))

@@ -56,6 +56,7 @@ def status():
             "watching": parts.watchers.places.taken,
             "frames": parts.live.frames,
             "waiting": parts.extraction.waiting,
+            "review": len(parts.review),
         },
         camera=dict(parts.live.camera._asdict()),
         temperature=parts.temperature.read(),

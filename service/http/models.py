@@ -147,9 +147,7 @@ def _live_report() -> Dict[str, Any]:
 
 def _named(report: Dict[str, Any], measured: str) -> Dict[str, Any]:
     parts = services()
-    return named(
-        report, measured, parts.answering.class_name, lambda: {one for one, _ in parts.store.examples.labels()}
-    )
+    return named(report, measured, parts.answering.class_name, lambda: dict(parts.store.examples.labels()))
 
 
 @blueprint.post("/v1/models/<version>/activate")

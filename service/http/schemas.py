@@ -184,6 +184,7 @@ COMPONENTS: Dict[str, Schema] = {
         remedy=TEXT,
         classes=list_of(TEXT),
         examples=list_of(TEXT, description="ids of those concerned"),
+        present=list_of(or_null(TEXT), description="the class that each of them is in by now, null where it is gone"),
     ),
     "Report": with_optional(
         record(
@@ -322,6 +323,7 @@ COMPONENTS: Dict[str, Schema] = {
             watching=COUNT,
             frames=COUNT,
             waiting=COUNT,
+            review=dict(COUNT, description="frames that wait for a look"),
         ),
         temperature={
             "type": "object",

@@ -1,9 +1,10 @@
 // Talking to the daemon. The cookie of the session goes along by itself.
-import {tell} from "./news.js"
+import {hear, tell} from "./news.js"
 
 export const pause = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds))
 
 const LONGEST_WAIT = 60 // times that a busy daemon is asked again
+const LONGEST_SILENCE = 10000 // of events; the daemon's heart beats every 3 seconds
 
 // An answer of 400 and above: its problem document's words, stable code, and errors by field.
 export class Problem extends Error {
@@ -28,14 +29,23 @@ async function problemOf(response) {
 	return new Problem(response.status, body, Number(response.headers.get("Retry-After")) || 0)
 }
 
+// The signal that ends requests when the connection is lost: without power or Wi-Fi nothing else does for minutes.
+let line = new AbortController()
+export const whileConnected = () => ({signal: line.signal})
+
+hear("disconnected", () => {
+	line.abort()
+	line = new AbortController()
+})
+
 export const getJson = async (path, options) => (await call(path, options)).json()
 
-export async function sendJson(method, path, body = {}) {
+export async function sendJson(method, path, body = {}, options = {}) {
 	const headers = {"Content-Type": "application/json"}
-	return (await call(path, {method, headers, body: JSON.stringify(body)})).json()
+	return (await call(path, {method, headers, body: JSON.stringify(body), ...options})).json()
 }
 
-export const post = (path, body) => sendJson("POST", path, body)
+export const post = (path, body, options) => sendJson("POST", path, body, options)
 export const patch = (path, body) => sendJson("PATCH", path, body)
 export const remove = async path => (await call(path, {method: "DELETE"})).json()
 
@@ -72,15 +82,28 @@ export function upload(path, file, type, onshare) {
 	})
 }
 
-// Server-Sent Events by fetch: EventSource can't tell a 401 or a 503 from a lost connection.
-export async function readEvents(path, onevent, signal, onopen = () => {}) {
-	const reader = (await call(path, {signal})).body.pipeThrough(new TextDecoderStream()).getReader()
-	onopen()
-	let text = ""
-	for (let part = await reader.read(); !part.done; part = await reader.read()) {
-		const blocks = (text + part.value).split("\n\n")
-		text = blocks.pop()
-		for (const block of blocks) readBlock(block, onevent)
+// Server-Sent Events by fetch: EventSource can't tell a 401 or a 503 from a lost connection. Silence is one, too.
+export async function readEvents(path, onevent, onopen = () => {}) {
+	const silence = new AbortController()
+	let timer = 0
+	const heard = answer => {
+		clearTimeout(timer)
+		timer = setTimeout(() => silence.abort(new TypeError("network")), LONGEST_SILENCE)
+		return answer
+	}
+	heard()
+	try {
+		const {body} = await call(path, {signal: silence.signal})
+		const reader = body.pipeThrough(new TextDecoderStream()).getReader()
+		onopen()
+		let text = ""
+		for (let part = heard(await reader.read()); !part.done; part = heard(await reader.read())) {
+			const blocks = (text + part.value).split("\n\n")
+			text = blocks.pop()
+			for (const block of blocks) readBlock(block, onevent)
+		}
+	} finally {
+		clearTimeout(timer)
 	}
 }
 

@@ -1,6 +1,6 @@
 // The whole data set as one file, out and in.
 import {upload} from "./api.js"
-import {fileButton, heading, make, quiet, replace, row} from "./dom.js"
+import {fileButton, make, quiet, replace, row} from "./dom.js"
 import {endWords, follow} from "./jobs.js"
 import {refresh} from "./known.js"
 import {attempt, done} from "./messages.js"
@@ -17,15 +17,14 @@ const TYPES = {
 
 export function dataCard() {
 	const state = make("div", {id: "import-state", role: "status"})
-	const out = make("a", {class: "button small", href: "/v1/export", download: ""}, "Export everything")
+	const out = make("a.button.small", {href: "/v1/export", download: ""}, "Export everything")
 	const into = fileButton("Import…", ([file]) => attempt(() => importFile(file, state)), {
 		accept: ".zip,.tar,.gz,.tgz,.bz2,.xz",
 		id: "import"
 	})
 	return make(
-		"div",
-		{class: "card"},
-		heading(3, "Data"),
+		"div.card",
+		make("h3", "Data"),
 		quiet(
 			"All pictures with their classes as one file. Import takes such a file, or any zip or tar with a folder a class."
 		),

@@ -1,10 +1,10 @@
 // The card of one class.
-import {getJson, patch, remove, url} from "./api.js"
+import {patch, remove, url} from "./api.js"
 import {confirm} from "./dialog.js"
-import {button, fileButton, heading, make, replace, row} from "./dom.js"
+import {button, fileButton, make, quiet, replace} from "./dom.js"
 import {dropped, takesDrops} from "./drops.js"
 import {thumbnail} from "./example.js"
-import {openGallery} from "./gallery.js"
+import {newest, openGallery} from "./gallery.js"
 import {hue, refresh} from "./known.js"
 import {attempt, done} from "./messages.js"
 import {recordButton, showReadiness} from "./record.js"
@@ -15,14 +15,14 @@ const THUMBNAILS = 8
 const TYPES = "image/jpeg,image/png,image/webp,image/bmp"
 
 export function makeCard(name) {
-	const state = make("div", {class: "card-state", role: "status"})
-	const tell = text => replace(state, make("p", {class: "quiet"}, text))
+	const state = make("div.card-state", {role: "status"})
+	const tell = text => replace(state, quiet(text))
 	const card = make(
-		"li",
-		{class: "card class", "data-name": name},
-		make("div", {class: "card-head"}, heading(3, "", {class: "title"}), make("span", {class: "count"})),
+		"li.card.class",
+		{"data-name": name},
+		make("div.card-head", make("h3.title"), make("span.count")),
 		recordButton(name, tell),
-		make("div", {class: "thumbs"}),
+		make("div.thumbs"),
 		state,
 		footer(name, state)
 	)
@@ -49,24 +49,13 @@ function footer(name, state) {
 		accept: TYPES,
 		"aria-label": `Add pictures to ${name}`
 	})
-	const every = button("See all", () => openGallery(name), {
-		class: "small all",
-		"aria-label": `See all pictures of ${name}`
-	})
-	const drop = button("Delete", () => attempt(() => deleteClass(name)), {
-		class: "small danger delete",
+	const every = button("See all", () => openGallery(name), "small all", {"aria-label": `See all pictures of ${name}`})
+	const drop = button("Delete", () => attempt(() => deleteClass(name)), "small danger delete", {
 		"aria-label": `Delete ${name}`
 	})
 	const enabled = make("input", {type: "checkbox", class: "enabled", "aria-label": `Use ${name}`})
 	enabled.onchange = () => attempt(() => enable(name, enabled.checked))
-	return make(
-		"div",
-		{class: "row card-foot"},
-		files,
-		every,
-		make("label", {class: "switch", hidden: true}, enabled, "Use"),
-		drop
-	)
+	return make("div.row.card-foot", files, every, make("label.switch", {hidden: true}, enabled, "Use"), drop)
 }
 
 export function updateCard(card, item) {
@@ -81,19 +70,11 @@ export function updateCard(card, item) {
 
 // The newest ones; asked for when the card comes into view or changes.
 export async function showThumbnails(card, item) {
-	const last = Math.max(0, Math.ceil(item.examples / THUMBNAILS) - 1)
-	const pages = last ? [last - 1, last] : [last]
-	const lists = await Promise.all(
-		pages.map(page => getJson(url`/v1/examples?class=${item.name}&size=${THUMBNAILS}&page=${page}`))
-	)
-	const newest = lists
-		.flatMap(list => list.items)
-		.slice(-THUMBNAILS)
-		.reverse()
+	const examples = await newest(item.name, item.examples, 0, THUMBNAILS)
 	const here = new Map([...card.querySelectorAll(".thumb")].map(one => [one.dataset.id, one]))
 	replace(
 		card.querySelector(".thumbs"),
-		newest.map((example, index) => {
+		examples.map((example, index) => {
 			const one = here.get(example.id) || thumbnail(example, "", refresh)
 			one.dataset.id = example.id
 			one.title = `Picture ${item.examples - index} of ${item.name}`
@@ -106,11 +87,7 @@ export async function showThumbnails(card, item) {
 // ---- the name
 
 function showTitle(card, name) {
-	const title = button(name, () => rename(card, name), {
-		class: "name",
-		title: "Rename (F2)",
-		"aria-label": `${name}, rename`
-	})
+	const title = button(name, () => rename(card, name), "name", {title: "Rename (F2)", "aria-label": `${name}, rename`})
 	replace(card.querySelector(".title"), title)
 }
 

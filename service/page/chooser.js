@@ -9,9 +9,7 @@ export function chooser(label, onchoose, {first = [], most = 6, without = null} 
 		name => name !== without
 	)
 	const choose = name => attempt(() => onchoose(name))
-	const buttons = names
-		.slice(0, most)
-		.map(name => button(name, () => choose(name), {class: `small choice ${hue(name)}`}))
+	const buttons = names.slice(0, most).map(name => button(name, () => choose(name), `small choice ${hue(name)}`))
 	const input = make("input", {
 		list: "class-names",
 		maxlength: 100,
@@ -20,15 +18,15 @@ export function chooser(label, onchoose, {first = [], most = 6, without = null} 
 		autocomplete: "off",
 		required: true
 	})
-	const form = make("form", {class: "row other"}, input, make("button", {class: "small"}, "OK"))
+	const form = make("form.row.other", input, make("button.small", "OK"))
 	form.onsubmit = event => {
 		event.preventDefault()
 		if (input.value.trim()) choose(input.value.trim())
 	}
 	return make(
-		"div",
-		{class: "chooser", role: "group", "aria-label": label},
-		make("span", {class: "chooser-label"}, label),
+		"div.chooser",
+		{role: "group", "aria-label": label},
+		make("span.chooser-label", label),
 		row(...buttons),
 		form
 	)

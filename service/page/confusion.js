@@ -8,25 +8,26 @@ import {count} from "./words.js"
 export function confusion(report) {
 	const {classes, answers, confusion: rows} = report.figures
 	const named = answer => (answer === null ? "nothing" : answer)
-	const titles = answers.map(answer => make("span", {}, named(answer)))
+	const titles = answers.map(answer => make("span", named(answer)))
 	const lines = rows.map((row, index) => {
 		const sum = row.reduce((all, one) => all + one, 0)
 		const cells = row.map((number, column) =>
-			make("td", {}, cell(report, classes[index], answers[column], number, number / sum))
+			make("td", cell(report, classes[index], answers[column], number, number / sum))
 		)
-		return make("tr", {}, make("th", {scope: "row", class: hue(classes[index])}, classes[index]), ...cells)
+		return make("tr", make("th", {scope: "row", class: hue(classes[index])}, classes[index]), ...cells)
 	})
 	return table("Confusion matrix", ["", ...titles], lines, {class: "confusion"})
 }
 
 function cell(report, own, answer, number, share) {
-	if (!number) return make("span", {class: "cell none", "aria-label": "0"}, "·")
+	if (!number) return make("span.cell.none", {"aria-label": "0"}, "·")
 	const label = `${count(number, "picture")} of ${own} answered as ${answer === null ? "nothing" : answer}`
-	const element = button(String(number), () => open(report, own, answer, number), {
-		class: `cell ${own === answer ? "right" : "wrong"}`,
-		"aria-label": label,
-		title: label
-	})
+	const element = button(
+		String(number),
+		() => open(report, own, answer, number),
+		`cell ${own === answer ? "right" : "wrong"}`,
+		{"aria-label": label, title: label}
+	)
 	element.style.setProperty("--share", `${Math.round(20 + 80 * share)}%`)
 	return element
 }
@@ -45,5 +46,5 @@ function open(report, own, answer, number) {
 		rest ? `${rest} not listed in the report` : ""
 	]
 	const thumbs = here.map(one => thumbnail(one, `a picture of ${own}`))
-	replace(body, quiet(notes.filter(Boolean).join(", ")), make("div", {class: "thumbs large-thumbs"}, ...thumbs))
+	replace(body, quiet(notes.filter(Boolean).join(", ")), make("div.thumbs.large-thumbs", ...thumbs))
 }

@@ -1,12 +1,12 @@
 // Loss and accuracy by epoch, as small drawings that say their figures in words as well.
-import {draw, heading, make, quiet} from "./dom.js"
+import {draw, make, quiet} from "./dom.js"
 import {percent} from "./words.js"
 
 const [WIDTH, HEIGHT, PAD] = [320, 120, 6]
 
 // rows : [{epoch, epochs, loss, accuracy, held_out_loss, held_out_accuracy}]
 export function curves(rows) {
-	if (!rows.length) return make("div", {})
+	if (!rows.length) return make("div")
 	const last = rows[rows.length - 1]
 	const top = Math.max(...rows.flatMap(one => [one.loss, one.held_out_loss || 0])) || 1
 	const loss = chart(
@@ -22,19 +22,18 @@ export function curves(rows) {
 		`Accuracy, ${percent(last.accuracy)} at epoch ${last.epoch}`
 	)
 	return make(
-		"div",
-		{class: "curves"},
+		"div.curves",
 		figure("Loss", `now ${last.loss.toFixed(3)}`, loss),
 		figure("Accuracy", `now ${percent(last.accuracy)}`, accuracy),
 		quiet(
-			make("span", {class: "key key-1"}, "trained on"),
-			typeof last.held_out_loss === "number" ? make("span", {class: "key key-2"}, "held out (dashed)") : null
+			make("span.key", "trained on"),
+			typeof last.held_out_loss === "number" ? make("span.key.key-2", "held out (dashed)") : null
 		)
 	)
 }
 
 function figure(title, words, drawing) {
-	return make("figure", {}, make("figcaption", {}, heading(4, title), make("span", {class: "quiet"}, words)), drawing)
+	return make("figure", make("figcaption", make("h4", title), make("span.quiet", words)), drawing)
 }
 
 function chart(rows, fields, top, label) {
@@ -46,15 +45,7 @@ function chart(rows, fields, top, label) {
 		const points = rows.filter(row => typeof row[field] === "number").map(row => at(row, row[field]))
 		return points.length ? draw("polyline", {points: points.join(" "), class: `line line-${index + 1}`}) : null
 	})
-	const grid = [0, 0.5, 1].map(share =>
-		draw("line", {
-			x1: 0,
-			x2: WIDTH,
-			y1: PAD + share * (HEIGHT - 2 * PAD),
-			y2: PAD + share * (HEIGHT - 2 * PAD),
-			class: "grid"
-		})
-	)
+	const grid = [0, 0.5, 1].map(share => draw("path.grid", {d: `M0 ${PAD + share * (HEIGHT - 2 * PAD)}H${WIDTH}`}))
 	return draw(
 		"svg",
 		{viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, class: "chart"},

@@ -1,5 +1,5 @@
 // Large views above the page. The focus goes back to where it was when they close.
-import {button, byId, heading, make} from "./dom.js"
+import {button, byId, make, row} from "./dom.js"
 import {attempt} from "./messages.js"
 
 let titles = 0
@@ -8,15 +8,14 @@ let titles = 0
 export function openDialog(title, attributes = {}) {
 	const before = document.activeElement
 	const id = `dialog-title-${++titles}`
-	const body = make("div", {class: "dialog-body"})
+	const body = make("div.dialog-body")
 	const dialog = make(
 		"dialog",
 		{"aria-labelledby": id, ...attributes},
 		make(
-			"div",
-			{class: "dialog-head"},
-			heading(2, title, {id}),
-			button("Close", () => dialog.close(), {class: "small close"})
+			"div.dialog-head",
+			make("h2", {id}, title),
+			button("Close", () => dialog.close(), "small close")
 		),
 		body
 	)
@@ -39,30 +38,29 @@ function leave(dialog, before) {
 	const others = [...document.querySelectorAll("dialog[open]")].filter(other => other !== dialog)
 	;(others.pop() || document.body).append(byId("toasts"))
 	dialog.remove()
-	if (before && before.isConnected) before.focus()
+	const label = one => one.getAttribute("aria-label") || one.textContent
+	const same = [...document.querySelectorAll(before.tagName)].find(one => label(one) === label(before))
+	;(before.isConnected ? before : same || byId("work")).focus() // what was drawn anew is another one
 }
 
 // Asks; the answer's button is named after what it does.
-export function confirm(title, text, action) {
-	return new Promise(resolve => {
-		const {body, close, closed} = openDialog(title, {class: "narrow"})
-		let answer = false
-		const yes = button(
-			action,
-			() => {
-				answer = true
-				close()
-			},
-			{class: "main"}
+export async function confirm(title, text, action) {
+	const {body, closed, dialog} = openDialog(title, {class: "narrow"})
+	const yes = button(action, () => dialog.close("yes"), "main")
+	body.append(
+		make("p", text),
+		row(
+			yes,
+			button("Cancel", () => dialog.close())
 		)
-		body.append(make("p", {}, text), make("div", {class: "row"}, yes, button("Cancel", close)))
-		yes.focus()
-		closed.then(() => resolve(answer))
-	})
+	)
+	yes.focus()
+	await closed
+	return dialog.returnValue === "yes"
 }
 
 // A button whose work shows that it goes on and can't be started twice.
-export function working(text, work, attributes = {}) {
+export function working(text, work, ...looks) {
 	const element = button(
 		text,
 		async () => {
@@ -71,7 +69,7 @@ export function working(text, work, attributes = {}) {
 			await attempt(work)
 			element.removeAttribute("aria-busy")
 		},
-		attributes
+		...looks
 	)
 	return element
 }

@@ -21,18 +21,16 @@ export async function openExample(id, onchange = () => {}) {
 		}
 		view.body.append(
 			large(example),
-			make("div", {class: "stack"}, facts(example), moving(example, gone), actions(example, view, gone))
+			make("div.stack", facts(example), moving(example, gone), actions(example, view, gone))
 		)
 	})
 }
 
 // A small picture that opens it; onchange as of openExample.
 export function thumbnail(example, label, onchange) {
-	return button("", () => openExample(example.id, onchange), {
-		class: "thumb",
-		"aria-label": label,
-		title: label
-	}).appendChild(pictureOf(example)).parentElement
+	return button("", () => openExample(example.id, onchange), "thumb", {"aria-label": label, title: label}).appendChild(
+		pictureOf(example)
+	).parentElement
 }
 
 function large(example) {
@@ -45,9 +43,10 @@ function large(example) {
 			toggle.setAttribute("aria-pressed", String(model))
 			image.src = model ? `${path}?view=model` : path
 		},
-		{class: "small", "aria-pressed": "false"}
+		"small",
+		{"aria-pressed": "false"}
 	)
-	return make("div", {class: "stack"}, image, row(toggle))
+	return make("div.stack", image, row(toggle))
 }
 
 function facts(example) {
@@ -56,14 +55,7 @@ function facts(example) {
 }
 
 function moving(example, gone) {
-	return chooser(
-		"Move to",
-		async name => {
-			await moveExample(example, name)
-			gone()
-		},
-		{without: example.class}
-	)
+	return chooser("Move to", name => moveExample(example, name).then(gone), {without: example.class})
 }
 
 function actions(example, view, gone) {
@@ -81,17 +73,10 @@ function actions(example, view, gone) {
 				)
 			)
 		},
-		{class: "small"}
+		"small"
 	)
-	const drop = working(
-		"Delete",
-		async () => {
-			await deleteExample(example)
-			gone()
-		},
-		{class: "small danger"}
-	)
-	return make("div", {class: "stack"}, row(show, drop), near)
+	const drop = working("Delete", () => deleteExample(example).then(gone), "small danger")
+	return make("div.stack", row(show, drop), near)
 }
 
 export async function moveExample(example, name) {

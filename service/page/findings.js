@@ -1,83 +1,82 @@
-// What the doctor found, with its remedy; what one press can do is a button. Everything here can be undone.
-import {getJson, url} from "./api.js"
-import {working} from "./dialog.js"
-import {heading, make, quiet, row} from "./dom.js"
+// What the doctor found, with its remedy; what one press can do is a button.
+import {remove, url} from "./api.js"
+import {confirm, working} from "./dialog.js"
+import {make, quiet, row} from "./dom.js"
 import {deleteExample, moveExample, thumbnail} from "./example.js"
 import {refresh} from "./known.js"
+import {done} from "./messages.js"
+import {count, sentence} from "./words.js"
 
 const SIGNS = {error: ["!", "Error"], warning: ["!", "Warning"], advice: ["i", "Advice"]}
 const MOST_SHOWN = 12
+// What a press can mend, and whether it is by now. present : the class each picture is in, null where it is gone
+const MENDED = {
+	wrong_label: ({classes, present}) => present[0] !== classes[0],
+	same_picture_two_classes: ({present: [one, other]}) => !one || !other || one === other,
+	near_duplicates: ({present}) => !present.some(Boolean)
+}
 
 // onchange : called when something was mended
 export function findings(report, onchange) {
-	const found = report.findings || []
-	const lines = found.map(one => finding(one, onchange))
+	const mended = async () => {
+		await refresh()
+		await onchange()
+	}
+	const lines = (report.findings || []).map(one => finding(one, mended))
 	const none = quiet(report.findings ? "Nothing is wrong with the pictures." : "Looking through the pictures…")
-	return make(
-		"div",
-		{class: "card"},
-		heading(3, "What the doctor says"),
-		lines.length ? make("ul", {class: "findings"}, ...lines) : none
-	)
+	return make("div.card", make("h3", "What the doctor says"), lines.length ? make("ul.findings", ...lines) : none)
 }
 
-function finding(one, onchange) {
+function finding(one, mended) {
 	const [sign, word] = SIGNS[one.severity] || SIGNS.advice
-	const shown = one.examples.slice(0, MOST_SHOWN).map(id => pictureWithFixes(id, one, onchange))
-	const rest = one.examples.length - shown.length
+	const isMended = MENDED[one.code] && MENDED[one.code](one)
 	return make(
-		"li",
-		{class: `finding ${one.severity}`, "data-code": one.code},
-		make(
-			"p",
-			{},
-			make("span", {class: "sign", role: "img", "aria-label": word}, sign),
-			make("strong", {}, sentence(one.text))
-		),
-		quiet(`${sentence(one.remedy)}.`),
-		shown.length ? make("div", {class: "fixes"}, ...shown) : null,
-		rest > 0 ? quiet(`and ${rest} more`) : null
+		`li.finding.${one.severity}`,
+		{"data-code": one.code},
+		make("p", make("span.sign", {role: "img", "aria-label": word}, sign), make("strong", sentence(one.text))),
+		isMended ? quiet("✓ Done.") : [quiet(sentence(one.remedy)), ...pictures(one, mended)]
 	)
 }
 
-const sentence = text => (text ? text[0].toUpperCase() + text.slice(1) : "")
-
-function pictureWithFixes(id, one, onchange) {
-	const box = make("div", {class: "fix"})
-	const over = () => {
-		box.replaceChildren(quiet("done"))
-		refresh()
-	}
-	const fixes = []
-	if (one.code === "wrong_label" && one.classes.length > 1) {
-		const other = one.classes[1]
-		fixes.push(
-			working(
-				`Move to ${other}`,
-				async () => {
-					await moveExample(await getExample(id), other)
-					over()
-				},
-				{class: "small move"}
-			)
-		)
-	}
-	if (["wrong_label", "near_duplicates", "same_picture_two_classes"].includes(one.code)) {
-		fixes.push(
-			working(
-				"Delete",
-				async () => {
-					await deleteExample(await getExample(id))
-					over()
-				},
-				{class: "small danger"}
-			)
-		)
-	}
-	const picture = thumbnail({id}, "the picture it is about", onchange)
-	picture.firstChild.onerror = () => box.replaceChildren(quiet("deleted since"))
-	box.append(picture, row(...fixes))
-	return box
+function pictures(one, mended) {
+	const there = one.examples.map((id, index) => ({id, class: one.present[index]})).filter(example => example.class)
+	const shown = there.slice(0, MOST_SHOWN).map(example => pictureWithFixes(example, one, mended))
+	const rest = there.length - shown.length
+	return [
+		shown.length ? make("div.fixes", ...shown) : null,
+		rest > 0 ? quiet(`and ${rest} more`) : null,
+		one.code === "near_duplicates" && there.length > 1 ? row(deleteAll(there, mended)) : null
+	]
 }
 
-const getExample = id => getJson(url`/v1/examples/${id}`)
+function pictureWithFixes(example, {code, classes}, mended) {
+	const fix = (text, work, looks) => working(text, () => work().then(mended), looks)
+	return make(
+		"div.fix",
+		thumbnail(example, "the picture it is about", mended),
+		row(
+			code === "wrong_label" && fix(`Move to ${classes[1]}`, () => moveExample(example, classes[1]), "small move"),
+			MENDED[code] && fix("Delete", () => deleteExample(example), "small danger")
+		)
+	)
+}
+
+const deleteAll = (there, mended) =>
+	working(
+		`Delete all ${there.length}`,
+		async () => {
+			const many = count(there.length, "picture")
+			if (
+				!(await confirm(
+					`Delete ${many}?`,
+					"The one that each is like stays. They will be gone for good.",
+					"Delete all"
+				))
+			)
+				return
+			for (const {id} of there) await remove(url`/v1/examples/${id}`)
+			done(`Deleted ${many}.`)
+			await mended()
+		},
+		"small danger"
+	)

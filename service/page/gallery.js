@@ -1,7 +1,7 @@
 // Many pictures in a dialog: all of a class, page by page, newest first.
 import {getJson, url} from "./api.js"
 import {openDialog} from "./dialog.js"
-import {button, make, quiet, replace, row} from "./dom.js"
+import {make, pager, quiet, replace} from "./dom.js"
 import {thumbnail} from "./example.js"
 import {attempt} from "./messages.js"
 import {count} from "./words.js"
@@ -16,35 +16,25 @@ export function openGallery(name) {
 		return attempt(show)
 	}
 	const show = async () => {
-		const {total} = await getJson(url`/v1/classes/${name}`).then(item => ({total: item.examples}))
+		const total = (await getJson(url`/v1/classes/${name}`)).examples
 		const pages = Math.max(1, Math.ceil(total / SIZE))
 		page = Math.min(page, pages - 1)
-		const items = await newest(name, total, page)
+		const items = await newest(name, total, page, SIZE)
 		const labels = items.map((example, index) =>
 			thumbnail(example, `Picture ${total - page * SIZE - index} of ${name}`, () => turn(0))
 		)
-		const turns = row(
-			button("Newer", () => turn(-1), {class: "small", disabled: page === 0}),
-			quiet(`page ${page + 1} of ${pages}`),
-			button("Older", () => turn(1), {class: "small", disabled: page === pages - 1})
-		)
-		replace(
-			body,
-			quiet(count(total, "picture")),
-			make("div", {class: "thumbs large-thumbs"}, ...labels),
-			pages > 1 ? turns : null
-		)
+		replace(body, quiet(count(total, "picture")), make("div.thumbs.large-thumbs", ...labels), pager(page, pages, turn))
 	}
 	attempt(show)
 }
 
-// The daemon lists the oldest first; the pages are counted from the other end.
-async function newest(name, total, page) {
-	const end = total - page * SIZE
-	const start = Math.max(0, end - SIZE)
-	const pages = [...new Set([Math.floor(start / SIZE), Math.floor((end - 1) / SIZE)])].filter(one => one >= 0)
-	const lists = await Promise.all(pages.map(one => getJson(url`/v1/examples?class=${name}&size=${SIZE}&page=${one}`)))
-	const offset = pages.length ? pages[0] * SIZE : 0
+// The daemon lists the oldest first; these pages are counted from the other end. total : how many there are
+export async function newest(name, total, page, size) {
+	const end = total - page * size
+	const start = Math.max(0, end - size)
+	const pages = [...new Set([Math.floor(start / size), Math.floor((end - 1) / size)])].filter(one => one >= 0)
+	const lists = await Promise.all(pages.map(one => getJson(url`/v1/examples?class=${name}&size=${size}&page=${one}`)))
+	const offset = pages[0] * size
 	return lists
 		.flatMap(list => list.items)
 		.slice(start - offset, end - offset)

@@ -1,5 +1,5 @@
 // Following a job to its end, by its events; asked for again when the connection breaks.
-import {getJson, pause, readEvents, url} from "./api.js"
+import {getJson, pause, readEvents, url, whileConnected} from "./api.js"
 
 export const goesOn = job => job.state === "queued" || job.state === "running"
 
@@ -16,7 +16,7 @@ export async function follow(job, onnews) {
 			if (error.status === 404 || error.status === 401) throw error
 			await pause(1000)
 		}
-		if (goesOn(now)) now = await getJson(url`/v1/jobs/${job.id}`).catch(() => now)
+		if (goesOn(now)) now = await getJson(url`/v1/jobs/${job.id}`, whileConnected()).catch(() => now)
 	}
 	onnews(now)
 	return now

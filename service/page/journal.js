@@ -1,7 +1,7 @@
 // What was done lately, in words; the newest step can be taken back.
 import {getJson} from "./api.js"
 import {working} from "./dialog.js"
-import {heading, make, quiet, replace} from "./dom.js"
+import {isNews, make, quiet, replace} from "./dom.js"
 import {undo, unavailable} from "./messages.js"
 import {count, when} from "./words.js"
 
@@ -13,29 +13,19 @@ const canUndo = ({action, details}) => action !== "undo" && (action !== "import"
 export async function journalCard(card) {
 	try {
 		const {items} = await getJson(`/v1/journal?size=${SHOWN}`)
-		const newest = String(items.length && items[0].step)
-		if (card.dataset.newest === newest) return // what is the same stays, with the focus in it
-		card.dataset.newest = newest
+		if (!isNews(card, items)) return
 		const last = items.find(one => !OF_MODELS.includes(one.action))
 		const lines = items.map(one =>
 			make(
 				"li",
-				{},
-				make("span", {}, words(one)),
-				make("span", {class: "quiet"}, when(one.created)),
+				make("span", words(one)),
+				make("span.quiet", when(one.created)),
 				one === last && canUndo(one)
-					? working(undoing(one), () => undo([one.step]), {
-							class: "small",
-							"aria-label": `${undoing(one)}: ${words(one)}`
-						})
+					? working(undoing(one), () => undo([one.step]), "small", {"aria-label": `${undoing(one)}: ${words(one)}`})
 					: null
 			)
 		)
-		replace(
-			card,
-			heading(3, "Lately"),
-			items.length ? make("ul", {class: "journal"}, ...lines) : quiet("Nothing was done yet.")
-		)
+		replace(card, make("h3", "Lately"), items.length ? make("ul.journal", ...lines) : quiet("Nothing was done yet."))
 	} catch (error) {
 		unavailable(card, error, "the journal")
 	}

@@ -1,5 +1,5 @@
 // What the page knows of the daemon: its classes and its status; asked for anew when something changes.
-import {getJson, pause} from "./api.js"
+import {getJson, pause, whileConnected} from "./api.js"
 import {byId, make, replace} from "./dom.js"
 import {showError} from "./messages.js"
 import {hear, tell} from "./news.js"
@@ -20,10 +20,7 @@ export const known = {
 export const classNames = () => known.taught.map(item => item.name)
 
 // The colour of a class: its place among the taught ones. Never the only sign of it.
-export const hue = name => {
-	const place = known.taught.findIndex(item => item.name === name)
-	return place < 0 ? "hue-none" : `hue-${place % 8}`
-}
+export const hue = name => (place(name) < 0 ? "hue-none" : `hue-${place(name) % 8}`)
 export const place = name => known.taught.findIndex(item => item.name === name)
 
 let running = null
@@ -53,7 +50,7 @@ async function refreshAll() {
 }
 
 async function refreshClasses() {
-	const list = await getJson(`/v1/classes?size=${SHOWN_CLASSES}`)
+	const list = await getJson(`/v1/classes?size=${SHOWN_CLASSES}`, whileConnected())
 	known.classes = list.items
 	known.taught = list.items.filter(item => !item.pretrained)
 	known.total = list.total
@@ -65,7 +62,7 @@ async function refreshClasses() {
 }
 
 async function refreshStatus() {
-	known.status = await getJson("/v1/status")
+	known.status = await getJson("/v1/status", whileConnected())
 	tell("status", known.status)
 }
 

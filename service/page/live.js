@@ -13,6 +13,8 @@ const MOST_BARS = 8
 const SPEAK_EVERY = 2500
 const UNKNOWN = "nothing I know"
 
+const isLive = () => known.camera.state === "online"
+
 let bars = [] // names with a bar
 const strength = new Map() // of each class, over the last answers
 
@@ -72,13 +74,7 @@ function chooseBars(scores) {
 const byPlace = (one, other) => place(one) - place(other) || (one < other ? -1 : 1)
 
 function makeBar(name) {
-	return make(
-		"li",
-		{class: hue(name)},
-		make("span", {class: "bar-name"}, name),
-		bar(0),
-		make("span", {class: "bar-score"})
-	)
+	return make("li", {class: hue(name)}, make("span.bar-name", name), bar(0), make("span.bar-score"))
 }
 
 function updateBar(line, name, score) {
@@ -116,20 +112,15 @@ function showPinned(file) {
 		await teachPictures(name, [file])
 		await attempt(() => classifyPicture(file))
 	}
-	const back = button(known.camera.state === "online" ? "Back to the camera" : "Close the picture", letGo, {
-		class: "small"
-	})
-	replace(
-		place,
-		make("p", {class: "row"}, make("strong", {}, "Your picture"), back),
-		chooser("Teach it as", teach, {most: 4})
-	)
+	const back = button(isLive() ? "Back to the camera" : "Close the picture", letGo, "small")
+	replace(place, make("p.row", make("strong", "Your picture"), back), chooser("Teach it as", teach, {most: 4}))
 	place.hidden = false
 }
 
 function letGo() {
 	byId("pinned").hidden = true
 	unpin()
+	if (!isLive()) showNoAnswer()
 	byId("why").focus()
 }
 
@@ -149,6 +140,8 @@ function fillScreen() {
 function showNoAnswer() {
 	byId("answer").textContent = "–"
 	byId("raw").textContent = byId("details").textContent = ""
+	replace(byId("scores"))
+	bars = []
 	say()
 }
 
@@ -162,10 +155,10 @@ export function startLive() {
 	byId("fill").hidden = !document.fullscreenEnabled
 	byId("fill").onclick = fillScreen
 	hear("classification", answer => {
-		if (!isPinned()) showAnswer(answer, answer.decided)
+		if (isLive() && !isPinned()) showAnswer(answer, answer.decided) // an answer may come later than the loss
 	})
-	hear("camera", camera => {
-		if (camera.state !== "online" && !isPinned()) showNoAnswer()
+	hear("camera", () => {
+		if (!isLive() && !isPinned()) showNoAnswer()
 	})
 	hear("classes", forgetGone)
 	hear("picture", () => {

@@ -5,19 +5,19 @@ import {openExample} from "./example.js"
 import {hue, known, place} from "./known.js"
 import {unavailable} from "./messages.js"
 import {hear} from "./news.js"
-import {isShown} from "./tabs.js"
+import {isShown, whenShown} from "./tabs.js"
 import {count, percent} from "./words.js"
 
 const [WIDTH, HEIGHT, PAD] = [640, 480, 18]
 const SHAPES = [
 	"M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0Z",
-	"M-4.500-4.500h9v9h-9Z",
+	"M-4.5-4.5h9v9h-9Z",
 	"M0-6L6 5H-6Z",
-	"M0-6.500L6.500 0L0 6.500L-6.500 0Z",
+	"M0-6.5L6.5 0L0 6.5L-6.5 0Z",
 	"M-2-6h4v4h4v4h-4v4h-4v-4h-4v-4h4Z",
 	"M0 6L6-5H-6Z",
-	"M0-6L1.800-2L6-1.500L3 1.500L4 6L0 3.800L-4 6L-3 1.500L-6-1.500L-1.800-2Z",
-	"M-6-2.500h12v5h-12Z"
+	"M0-6L1.8-2L6-1.5L3 1.5L4 6L0 3.8L-4 6L-3 1.5L-6-1.5L-1.8-2Z",
+	"M-6-2.5h12v5h-12Z"
 ]
 const ARROWS = {ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1]}
 
@@ -30,7 +30,7 @@ let asked = ""
 export function startMap() {
 	parts = {
 		note: quiet(),
-		legend: make("div", {class: "legend row", role: "group", "aria-label": "Classes on the map"}),
+		legend: make("div.legend.row", {role: "group", "aria-label": "Classes on the map"}),
 		svg: draw("svg", {
 			viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
 			tabindex: 0,
@@ -38,11 +38,11 @@ export function startMap() {
 			class: "plot",
 			"aria-label": "Map of the pictures. Arrow keys move from one to the next, Enter opens it."
 		}),
-		peek: make("div", {class: "peek", hidden: true}),
-		said: make("p", {class: "unseen", role: "status"}),
-		view: make("div", {})
+		peek: make("div.peek", {hidden: true}),
+		said: make("p.unseen", {role: "status"}),
+		view: make("div")
 	}
-	parts.frame = make("div", {class: "plot-frame"}, parts.svg, parts.peek)
+	parts.frame = make("div.plot-frame", parts.svg, parts.peek)
 	parts.svg.onkeydown = onKey
 	parts.svg.onfocus = () => {
 		if (!here && visible().length) point(visible()[0])
@@ -51,9 +51,7 @@ export function startMap() {
 		parts.peek.hidden = true
 	}
 	byId("map").append(parts.view)
-	hear("shown", panel => {
-		if (panel === "map") load()
-	})
+	whenShown("map", load)
 	hear("classes", () => {
 		if (isShown("map") && asked !== state()) load()
 	})
@@ -64,7 +62,7 @@ const state = () => JSON.stringify(known.taught.map(item => [item.name, item.exa
 async function load() {
 	asked = state()
 	if (!known.taught.some(item => item.examples))
-		return replace(parts.view, make("p", {class: "empty"}, "Nothing to draw yet: teach something first."))
+		return replace(parts.view, make("p.empty", "Nothing to draw yet: teach something first."))
 	try {
 		const map = await getJson("/v1/map?size=1000")
 		dots = scaled(map.items)
@@ -72,7 +70,7 @@ async function load() {
 		const rest = map.total > map.shown ? `${map.shown} of ${count(map.total, "picture")} are drawn. ` : ""
 		const share = (map.explained || []).reduce((sum, one) => sum + one, 0)
 		parts.note.textContent = `${rest}Each sign is a picture; like ones lie together. One among those of another class may have the wrong name.${share ? ` The drawing holds ${percent(share)} of the differences.` : ""}`
-		replace(parts.view, make("div", {class: "card"}, parts.legend, parts.frame, parts.note, parts.said))
+		replace(parts.view, make("div.card", parts.legend, parts.frame, parts.note, parts.said))
 		show()
 	} catch (error) {
 		unavailable(parts.view, error, "the map")
@@ -110,9 +108,9 @@ function legendButton(name) {
 			if (!hidden.delete(name)) hidden.add(name)
 			element.setAttribute("aria-pressed", String(!hidden.has(name)))
 			show()
-			;[...parts.legend.children].find(one => one.dataset.name === name).focus()
 		},
-		{class: "small legend-item", "aria-pressed": String(!hidden.has(name)), "data-name": name}
+		"small legend-item",
+		{"aria-pressed": String(!hidden.has(name))}
 	)
 	element.append(sample, name)
 	return element
@@ -136,15 +134,11 @@ function point(dot) {
 	ring.setAttribute("visibility", "visible")
 	ring.setAttribute("cx", dot.x)
 	ring.setAttribute("cy", dot.y)
-	replace(
-		parts.peek,
-		make("img", {src: url`/v1/examples/${dot.item.id}/image`, alt: ""}),
-		make("span", {}, dot.item.class)
-	)
+	replace(parts.peek, make("img", {src: url`/v1/examples/${dot.item.id}/image`, alt: ""}), make("span", dot.item.class))
 	parts.peek.style.left = `${(dot.x / WIDTH) * 100}%`
 	parts.peek.style.top = `${(dot.y / HEIGHT) * 100}%`
-	parts.peek.classList.toggle("flip-x", dot.x > WIDTH / 2)
-	parts.peek.classList.toggle("flip-y", dot.y > HEIGHT / 2)
+	const aside = [dot.x > WIDTH / 2, dot.y > HEIGHT / 2].map(beyond => (beyond ? "calc(-100% - 2rem)" : 0))
+	parts.peek.style.transform = `translate(${aside})`
 	parts.peek.hidden = false
 	parts.said.textContent = `A picture of ${dot.item.class}`
 }

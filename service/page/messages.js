@@ -8,21 +8,12 @@ const SHOWN_FOR = 15000
 const MOST_UNDONE = 1000 // steps at once, as the daemon has it
 
 let timer = 0
+let newest = [] // steps of what was done last on this page
 
 export function showError(error) {
 	if (error.status === 401 || error.name === "AbortError") return // signing in is the way on, nothing else is said
-	complain(said(error))
-}
-
-export function complain(text) {
-	const close = button(
-		"Close",
-		() => {
-			byId("message").hidden = true
-		},
-		{class: "small"}
-	)
-	replace(byId("message"), make("span", {}, text), close)
+	const close = button("Close", () => byId("message").toggleAttribute("hidden", true), "small")
+	replace(byId("message"), make("span", said(error)), close)
 	byId("message").hidden = false
 }
 
@@ -41,11 +32,12 @@ export async function attempt(work) {
 // Says what was done; steps : its number in the journal, or those of all its requests, to take it back.
 export function done(text, ...steps) {
 	const toast = byId("toast")
-	const parts = [make("span", {}, text)]
-	const made = steps.filter(step => step !== null && step !== undefined)
-	if (made.length && made.length <= MOST_UNDONE)
-		parts.push(button("Undo", () => undo(made), {class: "small", id: "undo"}))
-	replace(toast, make("div", {class: "toast"}, ...parts))
+	const parts = [make("span", text)]
+	newest = steps.filter(Boolean)
+	if (newest.length > MOST_UNDONE) newest = []
+	const looks = {id: "undo", title: "Ctrl+Z", "aria-keyshortcuts": "Control+Z"}
+	if (newest.length) parts.push(button("Undo", () => undo(newest), "small", looks))
+	replace(toast, make("div.toast", ...parts))
 	later()
 	toast.onpointerenter = toast.onfocusin = () => clearTimeout(timer)
 	toast.onpointerleave = toast.onfocusout = later
@@ -64,6 +56,13 @@ export async function undo(steps) {
 	})
 }
 
+addEventListener("keydown", event => {
+	if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || !newest.length) return
+	if (event.target.closest("input:not([type=checkbox])")) return // its own text is meant
+	event.preventDefault()
+	undo(newest)
+})
+
 // A banner stays as long as what it says is true; an empty text takes it away. action : a button that mends it
 export function banner(id, text, action = null) {
 	const place = byId("banners")
@@ -73,14 +72,15 @@ export function banner(id, text, action = null) {
 		return
 	}
 	if (line && line.dataset.text === text) return
-	if (!line) place.append((line = make("div", {class: "banner row", "data-id": id})))
+	if (!line) place.append((line = make("div.banner.row", {"data-id": id})))
 	line.dataset.text = text
-	replace(line, make("p", {}, text), action)
+	replace(line, make("p", text), action)
 }
 
 // Says in a view why it can't be shown: a daemon of an older version, or an error.
 export function unavailable(view, error, what) {
 	const text =
 		error.status === 404 ? `This board's coral-learn does not offer ${what}. A newer version does.` : said(error)
-	replace(view, make("p", {class: "empty"}, text))
+	view.dataset.facts = ""
+	replace(view, make("p.empty", text))
 }

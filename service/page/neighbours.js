@@ -9,11 +9,10 @@ export function neighbours(nearest, picture) {
 		const words = `${one.class}, ${percent(one.similarity)} alike`
 		return make(
 			"li",
-			{},
 			picture(one, words),
-			make("span", {}, one.class),
-			make("span", {class: "quiet"}, `${percent(one.similarity)} alike`)
+			make("span", one.class),
+			make("span.quiet", `${percent(one.similarity)} alike`)
 		)
 	})
-	return make("ul", {class: "pictures"}, ...items)
+	return make("ul.pictures", ...items)
 }

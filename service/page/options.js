@@ -34,33 +34,29 @@ export function optionFields() {
 	const head = select("head", "Kind of model", HEADS)
 	const softmax = make(
 		"fieldset",
-		{},
-		make("legend", {}, "For softmax regression"),
+		make("legend", "For softmax regression"),
 		...SOFTMAX.map(number),
 		select("optimizer", "Optimizer", [
 			["adam", "adam", "finds its own step sizes"],
 			["sgd", "sgd", "plain steps, as Coral's own"]
 		]),
 		make(
-			"label",
-			{class: "switch"},
+			"label.switch",
 			make("input", {type: "checkbox", name: "balance", checked: true}),
 			"Give small classes the same weight"
 		)
 	)
 	const chosen = head.querySelector("select")
 	chosen.addEventListener("change", () => {
-		softmax.disabled = softmax.hidden = !usesSoftmax(chosen.value)
+		softmax.disabled = softmax.hidden = !["auto", "softmax"].includes(chosen.value)
 	})
 	return make(
 		"details",
 		{id: "train-options"},
-		make("summary", {}, "Options"),
-		make("div", {class: "fields"}, head, select("activate", "Let it answer", ACTIVATE), ...GENERAL.map(number), softmax)
+		make("summary", "Options"),
+		make("div.fields", head, select("activate", "Let it answer", ACTIVATE), ...GENERAL.map(number), softmax)
 	)
 }
-
-const usesSoftmax = head => head === "softmax" || head === "auto"
 
 function select(name, label, choices) {
 	const note = quiet(choices[0][2])
@@ -68,14 +64,13 @@ function select(name, label, choices) {
 	element.addEventListener("change", () => {
 		note.textContent = choices.find(([value]) => value === element.value)[2]
 	})
-	return make("div", {class: "field"}, make("label", {}, label, element), note)
+	return make("div.field", make("label", label, element), note)
 }
 
 function number([name, label, value, note]) {
 	return make(
-		"div",
-		{class: "field"},
-		make("label", {}, label, make("input", {type: "number", name, step: "any", min: 0, placeholder: String(value)})),
+		"div.field",
+		make("label", label, make("input", {type: "number", name, step: "any", min: 0, placeholder: value})),
 		quiet(note)
 	)
 }

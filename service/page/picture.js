@@ -1,5 +1,5 @@
 // The live picture: the camera's stream, read here piece by piece, to know its end, its errors and its newest frame.
-import {call, pause} from "./api.js"
+import {call, pause, whileConnected} from "./api.js"
 import {byId} from "./dom.js"
 import {known} from "./known.js"
 import {hear, tell} from "./news.js"
@@ -53,7 +53,7 @@ async function stream() {
 async function poll() {
 	const until = Date.now() + TRY_STREAM_AFTER
 	while (wanted() && Date.now() < until) {
-		const frame = await call("/v1/camera/snapshot.jpg")
+		const frame = await call("/v1/camera/snapshot.jpg", whileConnected())
 			.then(response => response.blob())
 			.catch(() => null)
 		if (frame && wanted()) await show(frame)
@@ -110,7 +110,8 @@ function hide() {
 		{
 			none: "No camera is connected. Try a picture, or start with --camera.",
 			lost: `The camera is lost: ${known.camera.reason}`,
-			starting: "The camera starts…"
+			starting: "The camera starts…",
+			away: "Connection lost, trying again… Is the board on, and on this network?"
 		}[known.camera.state] || "Waiting for the camera…"
 	shown = null
 	tell("picture", null)

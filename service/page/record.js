@@ -1,5 +1,5 @@
 // Hold to record: as long as the button is held, by finger, mouse or key, the camera's frames become examples.
-import {pause, post} from "./api.js"
+import {pause, post, whileConnected} from "./api.js"
 import {byId, make} from "./dom.js"
 import {known, refresh} from "./known.js"
 import {done, showError} from "./messages.js"
@@ -21,17 +21,11 @@ export function recordButton(name, tell) {
 	for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"])
 		element.addEventListener(end, () => hold.end())
 	element.oncontextmenu = event => event.preventDefault() // what a long touch would open
-	element.onkeydown = event => {
-		if (isPress(event)) {
-			event.preventDefault()
-			if (!event.repeat) hold.begin()
-		}
-	}
-	element.onkeyup = event => {
-		if (isPress(event)) {
-			event.preventDefault()
-			hold.end()
-		}
+	element.onkeydown = element.onkeyup = event => {
+		if (event.key !== " " && event.key !== "Enter") return
+		event.preventDefault()
+		if (event.type === "keyup") hold.end()
+		else if (!event.repeat) hold.begin()
 	}
 	element.onclick = event => {
 		if (event.detail === 0) hold.once()
@@ -40,9 +34,12 @@ export function recordButton(name, tell) {
 	return element
 }
 
-const isPress = event => event.key === " " || event.key === "Enter"
-
-const REASONS = {none: "No camera: add pictures instead", lost: "The camera is lost", starting: "The camera starts…"}
+const REASONS = {
+	none: "No camera: add pictures instead",
+	lost: "The camera is lost",
+	starting: "The camera starts…",
+	away: "Not connected"
+}
 
 export function showReadiness(element, name) {
 	if (element.classList.contains("recording")) return
@@ -100,7 +97,7 @@ class Hold {
 
 	async take(turns = BUSY_TURNS) {
 		try {
-			this.count(await post("/v1/camera/capture", {class: this.name, capture: this.group}))
+			this.count(await post("/v1/camera/capture", {class: this.name, capture: this.group}, whileConnected()))
 		} catch (error) {
 			if (error.code !== "extractor_busy" || !turns) throw error
 			await pause(1000 * (error.retryAfter || 1))
@@ -113,7 +110,7 @@ class Hold {
 		this.alike += answer.near_duplicates
 		this.steps.push(answer.step)
 		const alike = this.alike ? `, ${this.alike} too alike and left out` : ""
-		this.tell(`${count(this.kept, "picture")} kept${alike}.${taughtWords(answer)}`)
+		this.tell(`${count(this.kept, "picture")} kept${alike}.${taughtWords(answer, known.taught)}`)
 		refresh()
 	}
 

@@ -2,13 +2,13 @@
 import {getJson, pause, url} from "./api.js"
 import {confusion} from "./confusion.js"
 import {curves} from "./curve.js"
-import {bar, byId, heading, make, quiet, replace} from "./dom.js"
+import {bar, byId, make, quiet, replace} from "./dom.js"
 import {findings} from "./findings.js"
 import {hue, known} from "./known.js"
 import {attempt, unavailable} from "./messages.js"
 import {hear} from "./news.js"
-import {isShown} from "./tabs.js"
-import {count, headName, percent, percentFine, versionName} from "./words.js"
+import {isShown, whenShown} from "./tabs.js"
+import {count, headName, percent, versionName} from "./words.js"
 
 const ASKED_AGAIN = 5 // times that a live model not yet measured is asked
 
@@ -17,9 +17,7 @@ let timer = 0
 let waits = 0 // times in a row that a live model was not measured, or not looked through
 
 export function startResults() {
-	hear("shown", panel => {
-		if (panel === "train-view") show()
-	})
+	whenShown("train-view", show)
 	hear("trained", () => {
 		chosen = null
 		show()
@@ -89,7 +87,7 @@ async function show() {
 function choice(models, version) {
 	const select = make(
 		"select",
-		{id: "results-of"},
+		{id: "results-of", "aria-label": "Results of"},
 		...models.map(one =>
 			make(
 				"option",
@@ -102,22 +100,13 @@ function choice(models, version) {
 		chosen = select.value
 		attempt(show)
 	}
-	return make(
-		"div",
-		{class: "row"},
-		heading(3, "Results"),
-		make("label", {class: "row"}, make("span", {class: "unseen"}, "of"), select)
-	)
+	return make("div.row", make("h3", "Results"), select)
 }
 
 function summary(report, version) {
 	const {figures} = report
 	if (!figures.examples)
-		return make(
-			"div",
-			{class: "card"},
-			quiet("Nothing could be measured: there are too few pictures. Show more of each class.")
-		)
+		return make("div.card", quiet("Nothing could be measured: there are too few pictures. Show more of each class."))
 	const words =
 		version === "live"
 			? `of ${count(figures.examples, "picture")}, each answered as if it had not been taught`
@@ -126,25 +115,23 @@ function summary(report, version) {
 		make(
 			"li",
 			{class: hue(name)},
-			make("span", {class: "bar-name"}, name),
+			make("span.bar-name", name),
 			bar(share),
-			make("span", {class: "bar-score"}, `${percent(share)} of ${all}`)
+			make("span.bar-score", `${percent(share)} of ${all}`)
 		)
 	)
 	return make(
-		"div",
-		{class: "card summary"},
-		make("div", {}, make("p", {class: "figure"}, percentFine(figures.accuracy)), make("p", {}, "right"), quiet(words)),
-		make("ol", {class: "bars", "aria-label": "Right by class"}, ...lines)
+		"div.card.summary",
+		make("div", make("p.figure", percent(figures.accuracy, 1)), make("p", "right"), quiet(words)),
+		make("ol.bars", {"aria-label": "Right by class"}, ...lines)
 	)
 }
 
 function confusionCard(report) {
 	if (!report.figures.examples) return null
 	return make(
-		"div",
-		{class: "card"},
-		heading(3, "What is taken for what"),
+		"div.card",
+		make("h3", "What is taken for what"),
 		quiet("A row for each class, a column for each answer. Press a number to see the pictures."),
 		confusion(report)
 	)
@@ -152,5 +139,5 @@ function confusionCard(report) {
 
 function historyCard(report) {
 	if (!report.history || !report.history.length) return null
-	return make("div", {class: "card"}, heading(3, "How the training went"), curves(report.history))
+	return make("div.card", make("h3", "How the training went"), curves(report.history))
 }

@@ -2,11 +2,11 @@
 import {getJson, post, remove, url} from "./api.js"
 import {chooser} from "./chooser.js"
 import {confirm, working} from "./dialog.js"
-import {byId, button, make, quiet, replace, row} from "./dom.js"
+import {byId, button, make, pager, quiet, replace, row} from "./dom.js"
 import {classNames, refresh} from "./known.js"
 import {attempt, done, unavailable} from "./messages.js"
 import {hear} from "./news.js"
-import {isShown} from "./tabs.js"
+import {isShown, whenShown} from "./tabs.js"
 import {bytes, count, percent, when} from "./words.js"
 
 const SIZE = 12
@@ -15,10 +15,11 @@ let page = 0
 let offered = "" // the classes that have buttons
 
 export function startReview() {
-	hear("shown", panel => {
-		if (panel === "review") show()
-	})
+	whenShown("review", show)
 	hear("changed", show)
+	hear("status", ({counts}) => {
+		byId("waiting").textContent = counts.review ? ` ${counts.review}` : ""
+	})
 	hear("classes", () => {
 		if (offered !== classNames().join("/")) show()
 	})
@@ -28,50 +29,48 @@ async function show() {
 	if (!isShown("review")) return
 	const view = byId("review")
 	offered = classNames().join("/")
-	const title = make("h2", {class: "unseen"}, "Review queue")
+	const title = make("h2.unseen", "Review queue")
 	try {
 		const list = await getJson(url`/v1/review?page=${page}&size=${SIZE}`)
 		if (!list.items.length && page) {
 			page -= 1
-			return show()
+			return await show()
 		}
-		const cards = make("ul", {class: "review"}, ...list.items.map(frame))
-		replace(view, title, head(list), list.items.length ? cards : empty(), turns(list))
+		const cards = make("ul.review", ...list.items.map(frame))
+		replace(
+			view,
+			title,
+			head(list),
+			list.items.length ? cards : empty(),
+			pager(page, Math.ceil(list.total / list.size), turn)
+		)
 	} catch (error) {
 		unavailable(view, error, "the review queue")
 	}
-	return undefined
 }
 
 const empty = () =>
-	make(
-		"p",
-		{class: "empty"},
-		"Nothing to review. Frames that it is unsure of, or that look like nothing it knows, gather here."
-	)
+	make("p.empty", "Nothing to review. Frames that it is unsure of, or that look like nothing it knows, gather here.")
 
 function head(list) {
 	const meter = make("progress", {max: list.budget_bytes || 1, value: list.bytes, "aria-label": "space used"})
 	const all = working(
 		"Discard all",
 		async () => {
-			if (
-				!(await confirm("Discard all frames?", `${count(list.total, "frame")} will be gone for good.`, "Discard all"))
-			)
-				return
+			const loss = `${count(list.total, "frame")} will be gone for good.`
+			if (!(await confirm("Discard all frames?", loss, "Discard all"))) return
 			done(`Discarded ${count((await remove("/v1/review")).deleted, "frame")}.`)
 			await show()
 		},
-		{class: "small danger"}
+		"small danger"
 	)
 	const words = `${count(list.total, "frame")}, ${bytes(list.bytes)} of ${bytes(list.budget_bytes)}`
 	return make(
-		"div",
-		{class: "card"},
+		"div.card",
 		row(
-			make("strong", {}, words),
+			make("strong", words),
 			meter,
-			button("Look again", () => attempt(show), {class: "small"}),
+			button("Look again", () => attempt(show), "small"),
 			list.total ? all : null
 		)
 	)
@@ -84,22 +83,14 @@ function frame(item) {
 		done(`It is ${name} now.`, taught.step)
 		await over()
 	}
-	const drop = working(
-		"Discard",
-		async () => {
-			await remove(url`/v1/review/${item.id}`)
-			await over()
-		},
-		{class: "small danger"}
-	)
+	const drop = working("Discard", () => remove(url`/v1/review/${item.id}`).then(over), "small danger")
 	return make(
-		"li",
-		{class: "card", "data-id": item.id},
+		"li.card",
+		{"data-id": item.id},
 		make("img", {src: url`/v1/review/${item.id}/image`, alt: `frame to review, ${reason(item)}`, loading: "lazy"}),
 		make(
-			"div",
-			{class: "stack"},
-			make("strong", {}, reason(item)),
+			"div.stack",
+			make("strong", reason(item)),
 			quiet(when(item.captured)),
 			chooser("This is", give, {first, most: 5}),
 			row(drop)
@@ -117,16 +108,7 @@ async function over() {
 	await Promise.all([show(), refresh()])
 }
 
-function turns(list) {
-	const pages = Math.ceil(list.total / list.size)
-	if (pages < 2) return null
-	const turn = by => {
-		page += by
-		return show()
-	}
-	return row(
-		button("Newer", () => turn(-1), {class: "small", disabled: page === 0}),
-		quiet(`page ${page + 1} of ${pages}`),
-		button("Older", () => turn(1), {class: "small", disabled: page >= pages - 1})
-	)
+function turn(by) {
+	page += by
+	return show()
 }

@@ -1,27 +1,25 @@
 // What can be set, and where what can't be is set; the data set as one file; what was done lately.
 import {getJson, patch} from "./api.js"
 import {dataCard} from "./archive.js"
-import {byId, heading, make, quiet, replace, row, table} from "./dom.js"
+import {byId, isNews, make, quiet, replace, row, table} from "./dom.js"
 import {journalCard} from "./journal.js"
 import {known} from "./known.js"
 import {attempt, done, unavailable} from "./messages.js"
 import {hear} from "./news.js"
-import {isShown} from "./tabs.js"
+import {isShown, whenShown} from "./tabs.js"
 import {said} from "./words.js"
 
 let parts = {}
 
 export function startSettings() {
 	parts = {
-		form: make("div", {class: "card"}),
+		form: make("div.card"),
 		data: dataCard(),
-		journal: make("div", {class: "card", id: "journal"}),
-		extractor: make("div", {class: "card"})
+		journal: make("div.card", {id: "journal"}),
+		extractor: make("div.card")
 	}
 	byId("settings").append(parts.form, parts.journal, parts.data, parts.extractor)
-	hear("shown", panel => {
-		if (panel === "settings") show()
-	})
+	whenShown("settings", show)
 	hear("status", () => {
 		if (isShown("settings")) {
 			showExtractor()
@@ -38,9 +36,10 @@ async function show() {
 async function showSettings() {
 	try {
 		const {items} = await getJson("/v1/settings")
+		if (!isNews(parts.form, items)) return
 		replace(
 			parts.form,
-			heading(3, "Settings"),
+			make("h3", "Settings"),
 			changeable(items.filter(item => item.changeable)),
 			fixed(items.filter(item => !item.changeable))
 		)
@@ -53,10 +52,10 @@ async function showSettings() {
 
 function changeable(items) {
 	const form = make(
-		"form",
-		{class: "fields", id: "settings-form", noValidate: true},
+		"form.fields",
+		{id: "settings-form", noValidate: true},
 		...items.map(field),
-		row(make("button", {class: "main"}, "Save"))
+		row(make("button.main", "Save"))
 	)
 	form.onsubmit = event => {
 		event.preventDefault()
@@ -78,15 +77,17 @@ const titleOf = name => TITLES[name] || name[0].toUpperCase() + name.slice(1).re
 
 function field(item) {
 	const input = inputOf(item)
-	const wrong = make("p", {class: "bad", id: `wrong-${item.name}`})
+	const wrong = make("p.bad", {id: `wrong-${item.name}`})
 	input.setAttribute("aria-describedby", wrong.id)
 	const words =
 		item.kind === "yes_or_no"
-			? make("label", {class: "switch"}, input, titleOf(item.name))
-			: make("label", {}, titleOf(item.name), input)
+			? make("label.switch", input, titleOf(item.name))
+			: make("label", titleOf(item.name), input)
 	const given = item.fixed_by ? quiet(`Given by ${item.fixed_by}; change it there.`) : null
-	return make("div", {class: "field", "data-field": item.name}, words, quiet(item.help), given, wrong)
+	return make("div.field", {"data-field": item.name}, words, quiet(item.help), given, wrong)
 }
+
+const isNumber = item => item.kind === "number" || item.kind === "integer"
 
 function inputOf(item) {
 	const common = {name: item.name, disabled: Boolean(item.fixed_by)}
@@ -95,18 +96,15 @@ function inputOf(item) {
 		return make(
 			"select",
 			common,
-			...item.choices.map(one =>
-				make("option", {value: one, selected: String(one) === String(item.value)}, String(one))
-			)
+			...item.choices.map(one => make("option", {value: one, selected: String(one) === String(item.value)}, one))
 		)
-	const number = item.kind === "number" || item.kind === "integer"
 	return make("input", {
-		type: number ? "number" : "text",
+		type: isNumber(item) ? "number" : "text",
 		step: item.kind === "integer" ? "1" : "any",
 		min: item.lowest,
 		max: item.highest,
 		value: String(item.value),
-		placeholder: String(item.default),
+		placeholder: item.default,
 		...common
 	})
 }
@@ -114,7 +112,7 @@ function inputOf(item) {
 function valueOf(form, item) {
 	const input = form.elements[item.name]
 	if (item.kind === "yes_or_no") return input.checked
-	return item.kind === "number" || item.kind === "integer" ? Number(input.value) : input.value
+	return isNumber(item) ? Number(input.value) : input.value
 }
 
 async function save(form, items) {
@@ -147,15 +145,14 @@ function fixed(items) {
 	const lines = items.map(item =>
 		make(
 			"tr",
-			{},
 			make("th", {scope: "row"}, titleOf(item.name)),
-			make("td", {}, String(item.value === "" ? "–" : item.value)),
-			make("td", {}, item.fixed_by ? `by ${item.fixed_by}` : "default"),
-			make("td", {class: "quiet"}, item.help)
+			make("td", String(item.value === "" ? "–" : item.value)),
+			make("td", item.fixed_by ? `by ${item.fixed_by}` : "default"),
+			make("td.quiet", item.help)
 		)
 	)
 	const shown = table("Settings of the start", ["Setting", "Value", "Set", "What it does"], lines)
-	return make("details", {}, make("summary", {}, "Set when it starts"), shown)
+	return make("details", make("summary", "Set when it starts"), shown)
 }
 
 // ---- the extractor
@@ -174,13 +171,10 @@ function showExtractor() {
 	]
 	replace(
 		parts.extractor,
-		heading(3, "Extractor"),
+		make("h3", "Extractor"),
 		make(
-			"dl",
-			{class: "facts"},
-			...facts
-				.filter(([, value]) => value)
-				.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))])
+			"dl.facts",
+			...facts.filter(([, value]) => value).flatMap(([name, value]) => [make("dt", name), make("dd", String(value))])
 		)
 	)
 	byId("about").textContent = `coral-learn ${version}`

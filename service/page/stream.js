@@ -12,7 +12,7 @@ export async function watch() {
 	for (;;) {
 		let reason = ""
 		try {
-			await readEvents("/v1/stream", tell, undefined, connected)
+			await readEvents("/v1/stream", tell, connected)
 		} catch (error) {
 			reason = said(error)
 			if (error.status === 401) await signedIn()
@@ -38,12 +38,15 @@ function lost(reason) {
 		banner("connection", `Connection lost, trying again… ${reason}`.trim())
 	}
 	known.connected = false
+	tell("camera", {state: "away", reason: "the board is not connected"})
 	tell("disconnected")
 }
 
 function showCamera(camera) {
-	const words = {online: "camera on", none: "no camera", starting: "camera starts", lost: "camera lost"}
-	byId("camera").textContent = words[camera.state] || camera.state
+	const words = {online: "camera on", none: "no camera", starting: "camera starts", lost: "camera lost", away: ""}
+	const drawn = camera.state === "online" && camera.kind === "drawn"
+	byId("camera").textContent = drawn ? "drawn pictures" : words[camera.state]
+	byId("drawn").hidden = !drawn
 	byId("camera").title = camera.reason || camera.source || ""
 	banner(
 		"camera",
@@ -57,12 +60,13 @@ function showDevice(status) {
 	byId("device").textContent =
 		status.device === "edgetpu" ? "Edge TPU" : (status.device || "no extractor").toUpperCase()
 	byId("device").title = status.device_reason
-	const gone = status.extractor.state === "lost" || status.extractor.state === "starting"
-	const text = gone
-		? `No answers for now: the extractor is ${status.extractor.state}. ${status.extractor.reason}`
-		: status.degraded
-			? `The accelerator is not in use: ${status.device_reason}. Answers come from the CPU, slower.`
-			: ""
+	const {state, reason} = status.extractor
+	const text =
+		state === "lost" || state === "starting"
+			? `No answers for now: ${state === "lost" ? "the extractor is lost, " : ""}${reason}.`
+			: status.degraded
+				? `The accelerator is not in use: ${status.device_reason}. Answers come from the CPU, slower.`
+				: ""
 	banner("device", text)
 	banner("embedding", status.incomplete ? `Answers are not complete: ${status.incomplete}.` : "")
 }

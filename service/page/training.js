@@ -1,7 +1,7 @@
 // One button that trains; how it goes; and what came of it, in words.
 import {getJson, post, remove, url} from "./api.js"
 import {curves} from "./curve.js"
-import {bar, button, byId, heading, make, quiet, replace, row} from "./dom.js"
+import {bar, button, byId, make, quiet, replace, row} from "./dom.js"
 import {endWords, follow, goesOn} from "./jobs.js"
 import {known, refresh} from "./known.js"
 import {attempt} from "./messages.js"
@@ -17,13 +17,8 @@ let following = false
 
 export function startTraining() {
 	parts.options = optionFields()
-	parts.train = button("Train", () => attempt(train), {
-		class: "main big",
-		id: "train",
-		"aria-describedby": "train-reason"
-	})
-	parts.reason = quiet()
-	parts.reason.id = "train-reason"
+	parts.train = button("Train", () => attempt(train), "main big", {id: "train", "aria-describedby": "train-reason"})
+	parts.reason = make("p.quiet", {id: "train-reason"})
 	parts.progress = make("div", {id: "job-progress"})
 	parts.curves = make("div", {id: "curves"})
 	parts.result = make("div", {id: "job", role: "status"})
@@ -95,7 +90,7 @@ function showProgress(job, rounds) {
 	if (!goesOn(job)) return replace(parts.progress)
 	const words =
 		job.state === "queued" ? job.waiting_for || "its turn comes now" : epoch ? `epoch ${epoch} of ${epochs}` : "reading the pictures"
-	const cancel = button("Cancel", () => attempt(() => remove(url`/v1/jobs/${job.id}`)), {class: "small"})
+	const cancel = button("Cancel", () => attempt(() => remove(url`/v1/jobs/${job.id}`)), "small")
 	if (!parts.progress.firstChild)
 		replace(
 			parts.progress,
@@ -107,7 +102,7 @@ function showProgress(job, rounds) {
 }
 
 async function showResult(job) {
-	if (!job.model) return replace(parts.result, make("p", {class: "bad"}, endWords(job)))
+	if (!job.model) return replace(parts.result, make("p.bad", endWords(job)))
 	const {version, activated, reason: why} = job.model
 	const report = await getJson(url`/v1/models/${version}/report`).catch(() => null)
 	const accuracy = report ? report.held_out.accuracy : null
@@ -115,12 +110,12 @@ async function showResult(job) {
 	const title = activated ? `Version ${version} answers now` : `Version ${version} is kept, but does not answer`
 	const use = activated
 		? null
-		: button("Let it answer all the same", () => attempt(() => activate(version)), {class: "small", id: "use"})
+		: button("Let it answer all the same", () => attempt(() => activate(version)), "small", {id: "use"})
 	replace(
 		parts.result,
-		heading(3, title),
-		accuracy === null ? null : row(bar(accuracy, {class: "bar wide"}), make("strong", {}, percent(accuracy))),
-		make("p", {}, report ? `${headName(report.head)}: ${why}.` : `${why}.`),
+		make("h3", title),
+		accuracy === null ? null : row(bar(accuracy, {class: "bar wide"}), make("strong", percent(accuracy))),
+		make("p", report ? `${headName(report.head)}: ${why}.` : `${why}.`),
 		use
 	)
 }

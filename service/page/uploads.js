@@ -1,7 +1,7 @@
 // Pictures from files: three at a time, and one that is refused spoils nothing.
 import {sendPicture, url} from "./api.js"
-import {button, make, replace} from "./dom.js"
-import {refresh} from "./known.js"
+import {button, make, quiet, replace} from "./dom.js"
+import {known, refresh} from "./known.js"
 import {done} from "./messages.js"
 import {tell} from "./news.js"
 import {count, said, taughtWords} from "./words.js"
@@ -43,7 +43,7 @@ async function sendSome(queue, state) {
 
 function tally(state, answer) {
 	const [accepted] = answer.accepted
-	state.words = taughtWords(answer)
+	state.words = taughtWords(answer, known.taught)
 	state.steps.push(answer.step)
 	if (accepted && accepted.duplicate) state.same += 1
 	else state.kept += 1
@@ -52,10 +52,10 @@ function tally(state, answer) {
 function show(state) {
 	if (!state.place) return
 	const total = state.work.length
-	if (total === 1) return replace(state.place, make("p", {class: "quiet"}, "Adding…"))
+	if (total === 1) return replace(state.place, quiet("Adding…"))
 	const progress = make("progress", {max: total, value: state.sent, "aria-label": "pictures added"})
-	const stop = button("Stop", () => state.stop.abort(), {class: "small"})
-	replace(state.place, progress, make("p", {class: "row quiet"}, `${state.sent} of ${total}`, stop))
+	const stop = button("Stop", () => state.stop.abort(), "small")
+	replace(state.place, progress, make("p.row.quiet", `${state.sent} of ${total}`, stop))
 }
 
 function finish(state) {
@@ -66,7 +66,7 @@ function finish(state) {
 	if (state.stop.signal.aborted) words.push("then stopped")
 	if (state.kept || state.same) done(`${words.join(", ")}.`, ...state.steps)
 	if (state.refused.length) refusals(state)
-	else if (state.place) replace(state.place, state.words ? make("p", {class: "quiet"}, state.words.trim()) : null)
+	else if (state.place) replace(state.place, state.words ? quiet(state.words.trim()) : null)
 }
 
 function refusals(state) {
@@ -74,12 +74,11 @@ function refusals(state) {
 	const more = state.refused.length - told.length
 	const text = `${count(state.refused.length, "picture")} could not be used:`
 	const list = make(
-		"ul",
-		{class: "refused"},
-		...told.map(words => make("li", {}, words)),
-		more > 0 ? make("li", {}, `and ${more} more`) : null
+		"ul.refused",
+		...told.map(words => make("li", words)),
+		more > 0 ? make("li", `and ${more} more`) : null
 	)
-	const close = button("Close", () => replace(state.place), {class: "small"})
+	const close = button("Close", () => replace(state.place), "small")
 	if (!state.place) throw new Error(`${text} ${told.join("; ")}`)
-	replace(state.place, make("div", {class: "bad", role: "alert"}, make("p", {}, text), list, close))
+	replace(state.place, make("div.bad", {role: "alert"}, make("p", text), list, close))
 }

@@ -1,14 +1,14 @@
 // Every model there is: which answers, how good it is, what it has not seen; switch, compare, download.
 import {call, getJson, remove, url} from "./api.js"
 import {confirm, openDialog, working} from "./dialog.js"
-import {bar, byId, heading, make, quiet, replace, row, table} from "./dom.js"
+import {bar, byId, isNews, make, quiet, replace, row, table} from "./dom.js"
 import {hue, known} from "./known.js"
-import {banner, complain, unavailable} from "./messages.js"
+import {banner, unavailable} from "./messages.js"
 import {hear} from "./news.js"
 import {classAccuracy, getReport} from "./results.js"
 import {activate} from "./switching.js"
-import {isShown} from "./tabs.js"
-import {count, headName, percent, percentFine, versionName, when} from "./words.js"
+import {isShown, whenShown} from "./tabs.js"
+import {count, headName, percent, versionName, when} from "./words.js"
 
 const LIVE_HEADS = ["imprinting", "lda", "knn"]
 
@@ -16,9 +16,7 @@ let compared = []
 let liveHead = null // what is chosen for going back, null: as it is
 
 export function startVersions() {
-	hear("shown", panel => {
-		if (panel === "versions") show()
-	})
+	whenShown("versions", show)
 	hear("trained", show)
 	hear("classes", show)
 }
@@ -32,10 +30,8 @@ export function startModelLine() {
 			: `version ${model.version} (${headName(model.head)}), trained and fixed`
 		byId("model").textContent = live && !counts.examples ? "" : `Answers: ${name}`
 		const unseen = unseenWords(model)
-		const action = unseen
-			? working("Use the live model", () => activate("live"), {class: "small", id: "use-live"})
-			: null
-		banner("unseen", unseen ? `Version ${model.version} answers${unseen}.` : "", action)
+		const action = working("Use the live model", () => activate("live"), "small", {id: "use-live"})
+		banner("unseen", unseen && `Version ${model.version} answers${unseen}.`, action)
 	})
 }
 
@@ -51,14 +47,11 @@ async function show() {
 	try {
 		const [{items}, before] = await Promise.all([getJson("/v1/models?size=1000"), versionBefore()])
 		compared = compared.filter(version => items.some(one => String(one.version) === version))
-		const key = JSON.stringify([items, before, compared, known.status.model])
-		if (view.dataset.key === key) return // what is the same stays, with the focus in it
-		view.dataset.key = key
-		const shown = [heading(2, "Model versions", {class: "unseen"}), current(items, before), list(items)]
+		if (!isNews(view, [items, before, compared, known.status.model])) return
+		const shown = [make("h2.unseen", "Model versions"), current(items, before), list(items)]
 		replace(view, shown)
 		if (compared.length === 2) view.append(await comparison(items))
 	} catch (error) {
-		view.dataset.key = ""
 		unavailable(view, error, "model versions")
 	}
 }
@@ -81,37 +74,33 @@ function current(items, before) {
 	head.onchange = () => {
 		liveHead = head.value
 	}
-	const toLive = working(live ? "Use this kind" : "Back to the live model", () => activate("live", head.value), {
-		class: live ? "small" : "main",
-		id: "to-live"
-	})
-	const there =
-		before !== "live" &&
-		items.some(one => String(one.version) === String(before)) &&
-		String(before) !== String(model.version)
+	const toLive = working(
+		live ? "Use this kind" : "Back to the live model",
+		() => activate("live", head.value),
+		live ? "small" : "main",
+		{id: "to-live"}
+	)
+	const there = before !== "live" && items.some(one => String(one.version) === String(before) && !one.active)
 	const back = there
-		? working(`Go back to ${versionName(before)}`, () => activate(before), {class: "small", id: "go-back"})
+		? working(`Go back to ${versionName(before)}`, () => activate(before), "small", {id: "go-back"})
 		: null
 	return make(
-		"div",
-		{class: "card"},
-		heading(3, `${live ? "The live model" : `Version ${model.version}`} answers`),
+		"div.card",
+		make("h3", `${live ? "The live model" : `Version ${model.version}`} answers`),
 		make(
 			"p",
-			{},
 			live
 				? `It learns with every picture (${headName(model.head)}).`
 				: `It is trained and fixed (${headName(model.head)})${unseenWords(model)}.`
 		),
-		row(toLive, make("label", {class: "row"}, make("span", {class: "quiet"}, "as"), head), back)
+		row(toLive, make("label.row", make("span.quiet", "as"), head), back)
 	)
 }
 
 function list(items) {
 	const lines = items.map(one => line(one, items[0].examples))
 	return make(
-		"div",
-		{class: "card"},
+		"div.card",
 		table("Models", ["Compare", "Model", "Made", "Taught", "Right", ""], lines, {class: "versions"}),
 		quiet("Tick two to compare them. Each is measured on pictures it was not trained on, set aside when it was made.")
 	)
@@ -125,32 +114,30 @@ function line(one, total) {
 		"aria-label": `Compare ${versionName(version)}`
 	})
 	tick.onchange = () => choose(version, tick.checked)
-	const unseen = one.version !== "live" && total > one.examples ? ` of ${total}` : ""
+	const unseen = one.version !== "live" && total > one.examples
 	const use = one.active
-		? make("strong", {class: "active"}, "✓ answers now")
-		: working("Let it answer", () => activate(one.version), {class: "small use"})
+		? make("strong.active", "✓ answers now")
+		: working("Let it answer", () => activate(one.version), "small use")
 	return make(
 		"tr",
 		{"data-version": version},
-		make("td", {}, make("label", {class: "tick"}, tick)),
-		make("th", {scope: "row"}, versionName(version), make("span", {class: "quiet kind"}, headName(one.head))),
-		make("td", {}, one.created ? when(one.created) : "as you teach"),
+		make("td", make("label.tick", tick)),
+		make("th", {scope: "row"}, versionName(version), make("span.quiet.kind", headName(one.head))),
+		make("td", one.created ? when(one.created) : "as you teach"),
 		make(
 			"td",
-			{},
-			`${one.examples}${unseen} pictures`,
-			make("span", {class: "quiet kind"}, count(one.classes, "class"))
+			unseen ? `${one.examples} of ${total} pictures` : count(one.examples, "picture"),
+			make("span.quiet.kind", count(one.classes, "class"))
 		),
-		make("td", {}, percentFine(one.accuracy)),
+		make("td", percent(one.accuracy, 1)),
 		make(
 			"td",
-			{},
 			row(
 				use,
-				working("Download", () => downloads(one), {class: "small", "aria-label": `Download ${versionName(version)}`}),
+				working("Download", () => downloads(one), "small", {"aria-label": `Download ${versionName(version)}`}),
 				one.active || one.version === "live"
 					? null
-					: working("Delete", () => discard(one), {class: "small", "aria-label": `Delete ${versionName(version)}`})
+					: working("Delete", () => discard(one), "small", {"aria-label": `Delete ${versionName(version)}`})
 			)
 		)
 	)
@@ -178,8 +165,8 @@ async function comparison(items) {
 		report => new Map(report ? classAccuracy(report.figures).map(one => [one.name, one.share]) : [])
 	)
 	const names = [...new Set(shares.flatMap(map => [...map.keys()]))]
-	const cells = values => values.map(value => make("td", {}, row(bar(value || 0), percent(value))))
-	const line = (name, values) => make("tr", {}, make("th", {scope: "row", class: hue(name)}, name), ...cells(values))
+	const cells = values => values.map(value => make("td", row(bar(value || 0), percent(value))))
+	const line = (name, values) => make("tr", make("th", {scope: "row", class: hue(name)}, name), ...cells(values))
 	const all = line(
 		"all",
 		reports.map(report => (report ? report.figures.accuracy : null))
@@ -192,7 +179,7 @@ async function comparison(items) {
 	)
 	const titles = pair.map(one => `${versionName(one.version)}, ${headName(one.head)}`)
 	const shown = table("Comparison", ["right", ...titles], [all, ...lines])
-	return make("div", {class: "card", id: "comparison"}, heading(3, "Side by side"), shown)
+	return make("div.card", {id: "comparison"}, make("h3", "Side by side"), shown)
 }
 
 // ---- files
@@ -206,26 +193,11 @@ async function downloads(one) {
 		["labels.txt", "The names of its classes", `${base}/labels.txt`],
 		["report.json", "What was measured", `${base}/report`]
 	]
-	replace(
-		body,
-		make(
-			"ul",
-			{class: "plain"},
-			...files.map(([name, words, path]) =>
-				make(
-					"li",
-					{},
-					working(
-						words,
-						() => save(path, `coral-learn-${one.version}-${name}`).catch(error => complain(error.message)),
-						{class: "small"}
-					),
-					" ",
-					make("span", {class: "quiet"}, name)
-				)
-			)
-		)
-	)
+	const lines = files.map(([name, words, path]) => {
+		const get = working(words, () => save(path, `coral-learn-${one.version}-${name}`), "small")
+		return make("li", get, " ", make("span.quiet", name))
+	})
+	body.append(make("ul.plain", ...lines))
 }
 
 // By fetch, so that a refusal is said in words instead of saved as a file.

@@ -1,7 +1,7 @@
 // Why this answer: the picture of this moment, what the model sees of it, and the stored pictures most like it.
 import {sendPicture} from "./api.js"
 import {openDialog} from "./dialog.js"
-import {byId, heading, make, quiet} from "./dom.js"
+import {byId, make, quiet} from "./dom.js"
 import {thumbnail} from "./example.js"
 import {hue, known} from "./known.js"
 import {attempt} from "./messages.js"
@@ -19,12 +19,11 @@ async function explain() {
 	const answer = await sendPicture("/v1/classify?explain=true", picture)
 	const view = openDialog("Why this answer?", {class: "wide", id: "why-dialog"})
 	view.body.append(
-		make("div", {class: "stack"}, await asSeen(picture), quiet(seenWords())),
+		make("div.stack", await asSeen(picture), quiet(seenWords())),
 		make(
-			"div",
-			{class: "stack"},
+			"div.stack",
 			said(answer),
-			heading(3, "Most like it, of what it was taught"),
+			make("h3", "Most like it, of what it was taught"),
 			neighbours(answer.nearest || [], (one, words) => thumbnail({id: one.example}, words, view.close))
 		)
 	)
@@ -37,7 +36,7 @@ function said(answer) {
 		answer.class === null && best
 			? `Nearest would be ${best.class} with ${percent(best.score)}, which is not enough.`
 			: `with a score of ${percent(answer.score)}, by the ${versionName(answer.model.version)} (${headName(answer.model.head)}).`
-	return make("div", {}, make("p", {class: `answer-small ${hue(answer.class)}`}, name), quiet(nearly))
+	return make("div", make("p", {class: `answer-small ${hue(answer.class)}`}, name), quiet(nearly))
 }
 
 function seenWords() {

@@ -1,16 +1,19 @@
 // Figures and errors in words.
 
-export const percent = share => (share === null || share === undefined ? "–" : `${Math.round(share * 100)} %`)
-export const percentFine = share => (share === null || share === undefined ? "–" : `${(share * 100).toFixed(1)} %`)
+export const percent = (share, digits = 0) => (typeof share === "number" ? `${(share * 100).toFixed(digits)} %` : "–")
 
 export function count(number, noun) {
 	const many = noun.endsWith("s") ? `${noun}es` : noun.endsWith("y") ? `${noun.slice(0, -1)}ies` : `${noun}s`
 	return `${number} ${number === 1 ? noun : many}`
 }
 
+// As a sentence of its own, whatever the daemon sent.
+export const sentence = text => (text ? `${text[0].toUpperCase()}${text.slice(1).replace(/[.]$/, "")}.` : "")
+
+// As in the settings, a MB is 1024 kB.
 export function bytes(number) {
-	if (number < 1000) return `${number} bytes`
-	return number < 1e6 ? `${Math.round(number / 1000)} kB` : `${(number / 1e6).toFixed(1)} MB`
+	const kilo = number / 1024
+	return kilo < 1024 ? `${Math.ceil(kilo)} kB` : `${Number((kilo / 1024).toFixed(1))} MB`
 }
 
 export const when = seconds =>
@@ -27,12 +30,14 @@ export const headName = head => HEADS[head] || head
 export const versionName = version => (version === "live" ? "live model" : `version ${version}`)
 
 // What an answer to teaching says beside its counts: what is odd about the pictures, and how good it is by now.
-export function taughtWords(answer) {
+// The figure means something once two classes have two pictures each, one to compare with and one to try.
+export function taughtWords(answer, classes) {
 	const odd = answer.accepted
 		.flatMap(one => one.warnings)
 		.slice(0, 1)
 		.map(text => ` Look: ${text}.`)
-	const now = answer.accuracy.after === null ? "" : ` ${percent(answer.accuracy.after)} right by now.`
+	const measured = answer.accuracy.after !== null && classes.filter(item => item.examples > 1).length > 1
+	const now = measured ? ` ${percent(answer.accuracy.after)} right by now.` : ""
 	return odd.join("") + now
 }
 
@@ -51,6 +56,6 @@ export function said(error) {
 	if (error instanceof TypeError && /fetch|network|load/i.test(error.message))
 		return "The board can't be reached. Is it on, and on this network?"
 	const remedy = REMEDIES[error.code]
-	const text = error.message ? error.message[0].toUpperCase() + error.message.slice(1) : "Something went wrong."
-	return remedy ? `${text.replace(/[.]?$/, ".")} ${remedy}` : text
+	const text = sentence((error.message || "something went wrong").replace(/ \(the first bytes are .*\)/, ""))
+	return remedy ? `${text} ${remedy}` : text
 }

@@ -44,22 +44,19 @@ def test_names_of_the_day():
         "held_out": dict(
             FIGURES, pictures=[{"example": "a", "class": 1, "answer": None}, {"example": "b", "class": 2, "answer": 9}]
         ),
-        "findings": findings_of([Finding("wrong_label", "warning", "{0} is {1}", "look", (1, 2), (1,))], ["a", "b"]),
+        "findings": findings_of([Finding("wrong_label", "warning", "{0} is {1}", "look", (1, 2), (1, 0))], ["a", "b"]),
         "disabled": {"classes": [2], "examples": 3},
     }
     before = json.dumps(report)
-    read = named(report, "held_out", name, lambda: {"b"})
+    read = named(report, "held_out", name, lambda: {"b": 2, "c": 2})
     assert (read["held_out"]["classes"], read["held_out"]["answers"]) == (["cup", "pen {0}"], ["cup", "pen {0}", None])
     assert read["held_out"]["pictures"] == [
         {"example": "a", "class": "cup", "answer": None, "deleted": True},
         {"example": "b", "class": "pen {0}", "answer": "deleted class 9", "deleted": False},
     ]
     (finding,) = read["findings"]
-    assert (finding["text"], finding["classes"], finding["examples"]) == (
-        "'cup' is 'pen {0}'",
-        ["cup", "pen {0}"],
-        ["b"],
-    )
+    assert (finding["text"], finding["classes"]) == ("'cup' is 'pen {0}'", ["cup", "pen {0}"])
+    assert (finding["examples"], finding["present"]) == (["b", "a"], ["pen {0}", None])
     assert read["disabled"]["classes"] == ["pen {0}"]
     assert json.dumps(report) == before
 

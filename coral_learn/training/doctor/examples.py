@@ -112,7 +112,8 @@ def _same_pictures(directions: np.ndarray, labels: Sequence[Any], chosen: List[i
                     Finding("same_picture_two_classes", WARNING, text, "delete one", pair, (chosen[one], chosen[other]))
                 )
     if same:
-        text = f"{len(set(same))} examples are nearly the same as another one of their class"
+        which = "1 example is" if len(set(same)) == 1 else f"{len(set(same))} examples are"
+        text = f"{which} nearly the same as another one of the same class"
         remedy = "they add nothing, and make held-out figures look better than they are; teach from other views"
         findings.append(Finding("near_duplicates", ADVICE, text, remedy, (), tuple(sorted(set(same)))))
     return findings

@@ -2,10 +2,13 @@
 
 import base64
 import json
+import os
+import signal
 
 import pytest
 
-MOST_BYTES = 140_000
+MOST_BYTES = 148_000  # 150 kB are promised
+NOTHING = "\u2013"  # an en dash
 
 
 @pytest.fixture
@@ -115,20 +118,36 @@ def test_why_this_answer(page, seen, make_picture, encode):
     full = "return document.fullscreenElement && document.fullscreenElement.id"
     page.click("#fill")
     page.wait(lambda: page.browser.execute_script(full) == "live")
+    size = "return parseFloat(getComputedStyle(document.querySelector('#scores li')).fontSize) / innerHeight"
+    assert page.browser.execute_script(size) > 0.035  # readable across a room
     page.browser.execute_script("return document.exitFullscreen()")
     page.wait(lambda: page.browser.execute_script(full) is None)
 
 
+# An answer that was on its way when the camera was lost.
+LATE_ANSWER = """
+const done = arguments[arguments.length - 1];
+import("/page/news.js").then(({tell}) => {
+  tell("classification", {class: "apple", score: 1, predictions: [], timing_ms: {total: 1}, device: "cpu"});
+  done(null);
+}, done);
+"""
+
+
 def test_lost_and_found_camera(page, seen, make_picture, encode):
-    """Without its camera the page says so and can't record; both come back by themselves, the picture too."""
+    """Without its camera the page says so, shows no answer and can't record; all come back by themselves."""
     daemon, folder = seen
+    daemon.teach("apple", encode(make_picture("red", 5), "PNG"), "image/png")
     page.open(daemon)
     page.one("#picture")
-    card = page.add_class("apple")
+    page.wait(lambda: page.text("#answer") == "apple" and page.all("#scores li"))
+    card = page.card("apple")
     for path in folder.iterdir():
         path.unlink()
     page.wait(lambda: "camera is lost" in page.text("#banners"))
     assert not page.all("#picture")[0].is_displayed()
+    assert page.browser.execute_async_script(LATE_ANSWER) is None
+    assert (page.text("#answer"), page.all("#scores li"), page.text("#details")) == (NOTHING, [], "")
     record = card.find_element("css selector", ".record")
     assert (record.text, record.get_attribute("aria-disabled")) == ("The camera is lost", "true")
     record.click()
@@ -137,7 +156,7 @@ def test_lost_and_found_camera(page, seen, make_picture, encode):
     show(folder, [encode(make_picture("red", 1), "PNG")])
     page.wait(lambda: "camera" not in page.text("#banners"))
     page.one("#picture")
-    page.wait(lambda: record.text == "Hold to record")
+    page.wait(lambda: record.text == "Hold to record" and page.text("#answer") == "apple")
 
 
 # What the daemon would say without its Edge TPU.
@@ -150,17 +169,46 @@ Promise.all([import("/page/known.js"), import("/page/news.js")]).then(([{known},
 """
 
 
-def test_lost_and_found_connection(page, tiny_daemon):
-    """When the accelerator or the daemon is gone the page says so, and recovers without a reload."""
-    page.open(tiny_daemon)
+def is_dead(page) -> bool:
+    """Whether the page says in both places that the connection is lost, and shows nothing of before as live."""
+    words = [page.text(place) for place in ("#banners", "#stage")]
+    records = [one.get_attribute("aria-disabled") for one in page.all(".record")]
+    return (
+        all("Connection lost, trying again" in one for one in words)
+        and not page.all("#picture")[0].is_displayed()
+        and [page.text(place) for place in ("#answer", "#scores", "#details", "#camera")] == [NOTHING, "", "", ""]
+        and records == ["true"]
+    )
+
+
+def test_lost_and_found_connection(page, seen, make_picture, encode):
+    """When the accelerator or the daemon is gone, or silent, the page says so, and recovers without a reload."""
+    daemon, _ = seen
+    daemon.teach("apple", encode(make_picture("red", 5), "PNG"), "image/png")
+    page.open(daemon)
+    page.wait(lambda: page.text("#answer") == "apple" and page.text("#device"))
     assert page.browser.execute_async_script(DEGRADE) is None
     page.wait(lambda: "The accelerator is not in use: it was unplugged" in page.text("#banners"))
-    port = tiny_daemon.url.rsplit(":", 1)[1].rstrip("/")
-    tiny_daemon.kill()
-    page.wait(lambda: "Connection lost, trying again" in page.text("#banners"))
-    tiny_daemon.command[tiny_daemon.command.index("--port") + 1] = port
-    tiny_daemon.start()
+
+    os.kill(daemon.process.pid, signal.SIGSTOP)  # as silent as one without power or Wi-Fi
+    try:
+        page.wait(lambda: is_dead(page))
+    finally:
+        os.kill(daemon.process.pid, signal.SIGCONT)
+    page.wait(lambda: page.text("#answer") == "apple")
+    page.one("#picture")
+
+    port = daemon.url.rsplit(":", 1)[1].rstrip("/")
+    daemon.kill()
+    page.wait(lambda: is_dead(page))
+    page.click("#tab-settings")
+    page.wait(lambda: "can't be reached" in page.text("#settings"))
+    daemon.command[daemon.command.index("--port") + 1] = port
+    daemon.start()
     page.wait(lambda: page.text("#state") == "connected" and not page.text("#banners"))
+    page.one("#settings-form")
+    page.wait(lambda: "Taught apple" in page.text("#journal"))
+    page.wait(lambda: page.text("#answer") == "apple")
 
 
 def test_drop_files_and_classify_one(page, tiny_daemon, tmp_path, make_picture, encode):
@@ -293,6 +341,28 @@ def test_light_and_dark(page, browser, tiny_daemon):
     browser.refresh()
     page.wait(lambda: browser.execute_script(colour) != before)
     browser.execute_script("localStorage.clear()")
+
+
+# What the page says of an answer to teaching, of sizes and of errors.
+WORDS = """
+const done = arguments[arguments.length - 1];
+import("/page/words.js").then(({bytes, said, taughtWords}) => {
+  const classes = [{examples: 2}, {examples: 1}], answer = {accepted: [], accuracy: {after: 0}};
+  const early = taughtWords(answer, classes);
+  classes[1].examples = 2;
+  done([early, taughtWords(answer, classes), bytes(50 * 2 ** 20), bytes(52e6),
+    said(new Error("not a picture in one of the formats JPEG (the first bytes are b'\\xff)')"))]);
+}, done);
+"""
+
+
+def test_words(page, tiny_daemon):
+    """No figure before it means something; a MB is that of the settings; no bytes where people read."""
+    page.open(tiny_daemon)
+    early, now, budget, size, refusal = page.browser.execute_async_script(WORDS)
+    assert (early, now) == ("", " 0 % right by now.")
+    assert (budget, size) == ("50 MB", "49.6 MB")
+    assert refusal == "Not a picture in one of the formats JPEG."
 
 
 def test_everything_is_served_and_small(tiny_daemon):

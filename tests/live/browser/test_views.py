@@ -35,13 +35,15 @@ def test_review(page, start_daemon, tiny_model, tmp_path, make_picture, encode):
     page.open(daemon, "review")
     page.wait(lambda: len(page.all("#review .review > li")) == 4)
     assert "Not sure: red, 50 %?" in page.text("#review")
+    page.wait(lambda: page.text("#waiting") == "4")
     page.click("#review .choice")
     page.wait(lambda: "It is red now" in page.text("#toast") and len(page.all("#review .review > li")) == 3)
     page.click("#review .review .danger")
     page.wait(lambda: len(page.all("#review .review > li")) == 2)
+    page.wait(lambda: page.focused().tag_name == "button" and page.text("#waiting") == "2")
     page.click("#review .card > .row .danger")
     page.click("dialog .main")
-    page.wait(lambda: "Nothing to review" in page.text("#review"))
+    page.wait(lambda: "Nothing to review" in page.text("#review") and page.text("#waiting") == "")
     assert daemon.get("/v1/review").json["total"] == 0
 
 
