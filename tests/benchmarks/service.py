@@ -1,6 +1,6 @@
 """The service under load, beside the same work without it, in one run on one machine.
 
-    .venv/bin/python tests/benchmarks/service.py [PART...] [--calls N]
+    .venv/bin/python tests/benchmarks/service.py [PART...] [--calls N] [--model FILE]
 
 Parts: latency throughput uploads start stream memory overload; without one all run.
 Ratios count; the milliseconds are this machine's.
@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Optional
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -55,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--calls", type=int, default=10000, help="classify calls of the part memory (default: 10000)")
+    parser.add_argument("--model", help="another extractor for it: a small one takes less time for as many")
     parser.add_argument("--load", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--crowd", nargs=3, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
@@ -73,7 +74,7 @@ def main() -> None:
                 "uploads": uploads,
                 "start": start,
                 "stream": stream,
-                "memory": lambda folder: memory(folder, wanted.calls),
+                "memory": lambda folder: memory(folder, wanted.calls, wanted.model),
                 "overload": overload,
             }[part](Path(place))
 
@@ -258,18 +259,19 @@ def drain(connection: socket.socket) -> None:
         pass
 
 
-def memory(folder: Path, calls: int) -> None:
+def memory(folder: Path, calls: int, model: Optional[str]) -> None:
     """What the daemon and its extractor hold after the first answers, and after many more with uploads and deletes.
 
     An upload and a delete every ten answers: with --calls 100000 it is 10,000 of both.
     """
-    daemon, data = taught_daemon(folder), picture(100)
-    connection, rounds = daemon.connect(), random.Random(0)
+    daemon, data = taught_daemon(folder, *(("--model", model) if model else ())), picture(100)
+    pictures, rounds = [picture(2000 + number) for number in range(50)], random.Random(0)
+    connection = daemon.connect()
     first, uploads = min(FIRST, calls), 0
     for call in range(calls):
         ask(connection, data)
         if call % 10 == 0:
-            taught = ask(connection, picture(2000 + rounds.randrange(50)), "/v1/examples?class=more")
+            taught = ask(connection, rounds.choice(pictures), "/v1/examples?class=more")
             connection.request("DELETE", f"/v1/examples/{taught['accepted'][0]['id']}?forever=true")
             response = connection.getresponse()
             assert response.status == 200, response.read()
