@@ -99,6 +99,8 @@ def stages(wanted) -> None:
 def loop(wanted) -> None:
     """Frames a second that a daemon classifies, beside those of the extractor alone in this process."""
     extractor = Extractor(wanted.model, threads=wanted.threads)
+    # Faster than the extractor, but not by so much that it is the camera's work that is measured.
+    rate = min(240, round(1.5 * embeddings_a_second(extractor, 1.0)))
     for name, size in SIZES.items():
         pictures = [picture(number, *size) for number in range(PICTURES)]
         with tempfile.TemporaryDirectory() as place:
@@ -106,20 +108,20 @@ def loop(wanted) -> None:
             folder.mkdir()
             for number, data in enumerate(pictures):
                 (folder / f"{number}.jpg").write_bytes(data)
-            compare(wanted, extractor, f"{name} folder", str(folder), Path(place) / "one")
-            with MjpegServer(lambda number, all_=tuple(pictures): all_[number % PICTURES], rate=120.0) as server:
-                compare(wanted, extractor, f"{name} MJPEG", server.url(), Path(place) / "two")
+            compare(wanted, extractor, f"{name} folder", str(folder), Path(place) / "one", rate)
+            with MjpegServer(lambda number, all_=tuple(pictures): all_[number % PICTURES], rate=float(rate)) as server:
+                compare(wanted, extractor, f"{name} MJPEG", server.url(), Path(place) / "two", rate)
     if wanted.camera:
         with tempfile.TemporaryDirectory() as place:
-            compare(wanted, extractor, wanted.camera, wanted.camera, Path(place))
+            compare(wanted, extractor, wanted.camera, wanted.camera, Path(place), rate)
     extractor.close()
 
 
-def compare(wanted, extractor: Extractor, name: str, camera: str, data_dir: Path) -> None:
+def compare(wanted, extractor: Extractor, name: str, camera: str, data_dir: Path, rate: float) -> None:
     """The daemon at work and stopped, in turns with the extractor alone."""
     flags = ["--camera", camera, "--threads", str(wanted.threads)] + (["--model", wanted.model] if wanted.model else [])
-    if Path(camera).is_dir():  # faster than the extractor, but not by so much that reading files is what is measured
-        flags += ["--camera-fps", str(min(240, round(1.5 * embeddings_a_second(extractor, 1.0))))]
+    if Path(camera).is_dir():
+        flags += ["--camera-fps", str(rate)]
     daemon = RunningDaemon(data_dir, *flags)
     daemon.wait_ready()
     for number in range(3):
