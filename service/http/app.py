@@ -1,7 +1,10 @@
 """The Flask application."""
 
+from functools import partial
+
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.routing import Map
 
 from service.http import (
     access,
@@ -37,9 +40,14 @@ from service.http.services import Services
 _MEGABYTE = 1024 * 1024
 
 
+class _Application(Flask):
+    # Nothing is at /v1//classes; a redirect would leave as HTML.
+    url_map_class = partial(Map, merge_slashes=False)
+
+
 def create_app(services: Services) -> Flask:
     """An application that answers with these parts."""
-    app = Flask("coral-learn", static_folder=None)
+    app = _Application("coral-learn", static_folder=None)
     app.request_class = InMemoryRequest
     app.config["SERVICES"] = services
     app.config["MAX_CONTENT_LENGTH"] = int(services.settings.max_upload_mb * _MEGABYTE)
@@ -47,7 +55,6 @@ def create_app(services: Services) -> Flask:
     app.json.sort_keys = False
     app.json.ensure_ascii = False
     app.url_map.strict_slashes = True
-    app.url_map.merge_slashes = False  # nothing is at /v1//classes; a redirect would leave as HTML
     accounting.register(app, services.metrics)
     problems.register(app)
     access.register(app, services.access)
