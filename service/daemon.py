@@ -15,9 +15,9 @@ from service import systemd
 from service.assembly import assemble, check_kept_classes, open_store, picture_limits, shows_demo
 from service.http import create_app
 from service.http.access import is_loopback, load_tokens
+from service.http.bodies import Bodies
 from service.http.crowd import Crowd
 from service.http.server import create_server, listen, run_server, tls_listener
-from service.http.spooling import Bodies
 from service.http.tls import Certificate
 from service.preferences import Preferences
 from service.reloading import Reloading

@@ -5,6 +5,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from coral_learn.heads.base import Evidence, IncrementalHead, places_of
+from coral_learn.training.split import bundles_of
 
 
 class LeftOut(NamedTuple):
@@ -38,10 +39,15 @@ class LeftOut(NamedTuple):
         if not labels:
             nothing = Evidence(np.zeros((0, len(head.classes))), np.zeros(0))
             return cls([], embeddings, labels, nothing, np.zeros(0, bool))
-        evidence = head.leave_one_out(embeddings, labels)
-        for rows in _bundles([None if groups is None else groups[index] for index in chosen]):
-            together = head.leave_all_out(embeddings[rows], [labels[row] for row in rows])
-            evidence.logits[rows], evidence.familiarity[rows] = together
+        bundles = bundles_of(len(labels), None if groups is None else [groups[index] for index in chosen])
+        parts = [(rows, head.leave_all_out) for rows in bundles if len(rows) > 1]
+        alone = [rows[0] for rows in bundles if len(rows) == 1]
+        if alone:
+            parts.append((alone, head.leave_one_out))
+        evidence = Evidence(np.empty((len(labels), len(head.classes))), np.empty(len(labels)))
+        for rows, leave_out in parts:
+            found = leave_out(embeddings[rows], [labels[row] for row in rows])
+            evidence.logits[rows], evidence.familiarity[rows] = found
         own = evidence.logits[np.arange(len(labels)), places_of(labels, head.classes)]
         return cls(list(chosen), embeddings, labels, evidence, np.isfinite(own))
 
@@ -57,12 +63,3 @@ class LeftOut(NamedTuple):
         evidence = Evidence(*(part[rows] for part in self.evidence))
         chosen, labels = [self.chosen[row] for row in rows], [self.labels[row] for row in rows]
         return LeftOut(chosen, self.embeddings[rows], labels, evidence, self.fair[rows])
-
-
-def _bundles(groups: Sequence[Any]) -> List[List[int]]:
-    """Rows of which there are several with the same group."""
-    members: dict = {}
-    for row, group in enumerate(groups):
-        if group is not None:
-            members.setdefault(group, []).append(row)
-    return [rows for rows in members.values() if len(rows) > 1]

@@ -30,7 +30,7 @@ def stratified_split(
     if not 0 <= fraction <= 0.5:
         raise OptionError(f"the fraction to hold out must be from 0 to 0.5, got {fraction!r}")
     random = np.random.RandomState(seed)
-    bundles = _bundles(len(labels), groups)
+    bundles = bundles_of(len(labels), groups)
     contents = [Counter(labels[index] for index in bundle) for bundle in bundles]
     sizes, taken = Counter(labels), Counter()
     held_out: List[int] = []
@@ -63,7 +63,7 @@ def folds(labels: Sequence[Any], count: int = 5, seed: int = 0, groups: Optional
     if not isinstance(count, int) or count < 2:
         raise OptionError(f"there must be at least 2 folds, got {count!r}")
     random = np.random.RandomState(seed)
-    bundles = _bundles(len(labels), groups)
+    bundles = bundles_of(len(labels), groups)
     contents = [Counter(labels[index] for index in bundle) for bundle in bundles]
     places: Dict[int, int] = {}
     for label in sorted(set(labels)):
@@ -84,8 +84,8 @@ def folds(labels: Sequence[Any], count: int = 5, seed: int = 0, groups: Optional
     return splits
 
 
-def _bundles(count: int, groups: Optional[Sequence[Any]]) -> List[List[int]]:
-    """Indices that stay together."""
+def bundles_of(count: int, groups: Optional[Sequence[Any]]) -> List[List[int]]:
+    """Indices 0..count - 1 by group; one whose group is None, or all without groups, on its own."""
     bundles: Dict[Any, List[int]] = {}
     for index in range(count):
         group = None if groups is None else groups[index]

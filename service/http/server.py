@@ -19,10 +19,10 @@ from waitress.task import WSGITask
 from coral_learn.versions import package_version, version_numbers
 from service.errors import PortUnusable
 from service.http.access import STANDING, UNREAD, Access, Standing
+from service.http.bodies import Bodies
 from service.http.janitor import Janitor
 from service.http.lingering import LingeringChannel
 from service.http.refusals import Busy, RefusalTask
-from service.http.spooling import Bodies
 from service.http.tls import Certificate, TlsListener
 from service.metrics import Metrics
 

@@ -29,8 +29,14 @@ _RESTARTED = {"restarted": True}
 OUT_OF_MEMORY = "out_of_memory"
 # How a process ends whose C library gets no memory, or whom the system chose when there was none left.
 _SIGNALS = [-number for number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL)]
-_WORDS = ("MemoryError", "bad_alloc", "annot allocate memory", "failed to map segment", "emory allocation")
-_WORDS += ("returned NULL without setting an exception",)  # what Python makes of it in the middle of an import
+_WORDS = (
+    "MemoryError",
+    "bad_alloc",
+    "annot allocate memory",
+    "failed to map segment",
+    "emory allocation",
+    "returned NULL without setting an exception",  # what Python makes of it in the middle of an import
+)
 
 Worker = Callable[[StoredJob, Callable[[float, Dict[str, Any]], None], Callable[[], bool]], None]
 
@@ -361,11 +367,9 @@ def decide(activate: str, accuracy: Optional[float], held_out: int, baseline: Di
     if activate == NEVER:
         return False, "activation was not asked for"
     if held_out < ENOUGH:
-        why = f"only {held_out} examples could be held out to measure it, {ENOUGH} are needed"
-        return (
-            False,
-            f"{why}: teach more, and show each thing more than once, as a capture is held out whole or not at all",
-        )
+        few = f"only {held_out} examples could be held out to measure it, {ENOUGH} are needed"
+        remedy = "teach more, and show each thing more than once, as a capture is held out whole or not at all"
+        return False, f"{few}: {remedy}"
     if baseline["accuracy"] is None:
         return True, f"held-out accuracy {accuracy:.3f}; {now} could not be measured"
     better = accuracy >= baseline["accuracy"]

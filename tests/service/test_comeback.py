@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from runtime_host import alone_with_edge_tpus, write_pycoral
 
-from coral_learn.runtime.fake_bus import FakeBus
 from service.extraction import ExtractorSupervisor, comeback
 from service.extraction.comeback import Comeback
 from service.extraction.loading import Loaded
@@ -20,14 +19,6 @@ from service.extraction.supervisor import READY
 def folder(tiny_twins):
     """A folder with the plain and the compiled model."""
     return tiny_twins.parent
-
-
-@pytest.fixture
-def bus(tmp_path, monkeypatch):
-    """Where the fake device of this test is plugged in, for child processes as well."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    return FakeBus()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import time
 import numpy as np
 import pytest
 
-from coral_learn.runtime.fake_bus import FakeBus
 from service.errors import NoStandIn
 from service.extraction.loading import Failed, Loading
 from service.extraction.stand_in import twins_of
@@ -15,14 +14,6 @@ from service.extraction.stand_in import twins_of
 def folder(tiny_twins):
     """A folder with the plain and the compiled model."""
     return tiny_twins.parent
-
-
-@pytest.fixture
-def bus(tmp_path, monkeypatch):
-    """Where the fake device of this test is plugged in, for child processes as well."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    return FakeBus()
 
 
 @pytest.mark.parametrize("name", ["tiny.tflite", "tiny_edgetpu.tflite"])
