@@ -1,6 +1,6 @@
 """The Flask application."""
 
-from functools import partial
+from typing import Any
 
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -40,9 +40,14 @@ from service.http.services import Services
 _MEGABYTE = 1024 * 1024
 
 
-class _Application(Flask):
+class _Routes(Map):
     # Nothing is at /v1//classes; a redirect would leave as HTML.
-    url_map_class = partial(Map, merge_slashes=False)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(merge_slashes=False, **options)
+
+
+class _Application(Flask):
+    url_map_class = _Routes
 
 
 def create_app(services: Services) -> Flask:
