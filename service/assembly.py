@@ -21,7 +21,8 @@ from service.extraction import ExtractorSupervisor
 from service.http.access import Access
 from service.http.services import Services
 from service.jobs import JobQueue
-from service.jobs.exchanging import EXCHANGE, Exchange, chosen_model
+from service.jobs.choice import EXCHANGE, ModelChoice
+from service.jobs.exchanging import Exchange
 from service.jobs.importing import IMPORT, Importing
 from service.jobs.reembedding import REEMBED, Reembedding
 from service.learning import Answering, Teaching, Versions, pretrained_of
@@ -67,8 +68,9 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     versions = Versions(store, answering, settings.head, settings.keep_classes)
     teaching = Teaching(store, answering, versions)
     temperature = Temperature(sysfs_of(settings.device), settings.slow_down_at)
+    choice = ModelChoice(store, settings.model, partial(_can_serve, settings))
     extraction = ExtractorSupervisor(
-        chosen_model(store, settings.model),
+        choice.model,
         settings.device,
         settings.threads or min(4, os.cpu_count() or 1),
         settings.extractor_timeout,
@@ -82,8 +84,10 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     def take_extractor(info: ExtractorInfo, model_path: Path) -> None:
         reembedding.look(info.digest)  # before, so that no training begins on a part of what was taught
         versions.adopt(info, model_path)
+        choice.settle(info.digest, jobs.need)
 
     extraction.on_ready = take_extractor
+    extraction.otherwise = choice.give_up
     watchers = Watchers(settings.max_streams)
     places = Places(settings.max_picture_streams, "watch the picture")
     budget = int(settings.review_mb * MEGABYTE)
@@ -103,13 +107,13 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     rates = settings.false_accept_rate, settings.most_refused
     most_unpacked = 2 * int(settings.max_import_mb * MEGABYTE)
     importing = Importing(store, extraction, pictures, answering, teaching, limits, most_unpacked, live.tell_model)
-    exchange = Exchange(store, extraction, pictures, settings.model)
+    exchange = Exchange(store, extraction, pictures, choice)
     workers = {IMPORT: importing.run, EXCHANGE: exchange.run, REEMBED: reembedding.run}
     memory = settings.job_memory_mb * MEGABYTE or half_of_machine()
     jobs = JobQueue(
         store, answering, versions, metrics, live.tell_model, *rates, workers, lambda: reembedding.incomplete, memory
     )
-    reembedding.on_missing = partial(jobs.need, REEMBED)
+    reembedding.on_missing = partial(jobs.need, REEMBED, {})
     calibrating = Calibrating(store, answering, versions, *rates)
     lessons = Lessons(store, extraction, pictures, answering, teaching, calibrating)
     metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature, review))
@@ -147,6 +151,11 @@ def picture_limits(settings: Settings) -> ImageLimits:
 def shows_demo(settings: Settings) -> bool:
     """Whether drawn pictures stand in for a camera."""
     return settings.demo and settings.camera == AUTO and resolve_camera(settings.camera) is None
+
+
+def _can_serve(settings: Settings, manifest: Manifest) -> bool:
+    """Whether a model has what the settings want of it."""
+    return not settings.keep_classes or manifest.pretrained() is not None
 
 
 def check_kept_classes(settings: Settings) -> None:

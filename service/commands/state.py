@@ -1,10 +1,12 @@
 """What the daemon runs on and knows, and taking back the last change of it."""
 
 import argparse
+from itertools import islice
 
 from service.client import Client
 from service.commands.printing import DONE, model_in_words, print_json
 
+_RECENT = 20  # jobs that are looked at; far fewer can wait
 _UNDONE = {
     "add_class": "the class {name!r} was added",
     "rename_class": "the class {before!r} was renamed {name!r}",
@@ -31,6 +33,10 @@ def status(client: Client, parsed: argparse.Namespace) -> int:
     print(f"model      {model_in_words(model)}" + (f"; {unseen} examples it has not seen" if unseen else ""))
     print(f"taught     {counts['classes']} classes, {counts['examples']} examples")
     print(f"camera     {camera['state']}" + (f": {camera['reason']}" if camera.get("reason") else ""))
+    if status.get("incomplete"):
+        print(f"incomplete {status['incomplete']}")
+    for job in reversed([job for job in islice(client.jobs(), _RECENT) if not job.ended]):
+        print(f"job        {job.kind}, {job.state}" + (f", {job.progress:.0%}" if job.state == "running" else ""))
     return DONE
 
 

@@ -73,7 +73,7 @@ class ExtractorSupervisor:
     timeout : seconds one embedding may take; on_device_loss : wait, or cpu to have it stand in;
     dead_link : says that the Edge TPU's link is dead, None while it isn't; on_ready, to be set before the
     start : called in the supervisor's thread with the extractor's facts and model file each time a process
-    has loaded it
+    has loaded it; otherwise, to be set like that : asked for the model to load instead when the first one can't be
 
     beat : time.monotonic() when its thread last went round; it does so at least every few seconds, whatever the
     process does
@@ -93,6 +93,7 @@ class ExtractorSupervisor:
         self._wanted = _Wanted(0, {"model": model, "device": device, "threads": threads})
         self._timeout, self._on_device_loss, self._dead_link = timeout, on_device_loss, dead_link
         self.on_ready: Optional[Callable[[ExtractorInfo, Path], None]] = None
+        self.otherwise: Callable[[], Optional[str]] = lambda: None
         self._requests = Requests()
         self._stopping, self._hurry = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="extractor", daemon=True)
@@ -292,7 +293,11 @@ class ExtractorSupervisor:
             return True
         self._lose(found.reason, found.stuck)
         self._failed_starts += 1
-        self._consider_stand_in(found.reason)
+        other = self.otherwise() if self.info is None and not self._stopping.is_set() else None
+        if other is None:
+            self._consider_stand_in(found.reason)
+        else:
+            self.exchange(other)
         return False
 
     def _pause(self, seconds: float) -> None:

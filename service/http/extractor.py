@@ -8,7 +8,7 @@ from service.http.reading import json_body
 from service.http.schemas import JOB_QUEUED, only, record, text
 from service.http.services import services
 from service.http.training import job_response
-from service.jobs.exchanging import EXCHANGE, check_model
+from service.jobs.choice import EXCHANGE, check_model
 from service.learning import pretrained_of
 
 blueprint = Blueprint("extractor", __name__)

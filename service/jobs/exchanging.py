@@ -1,60 +1,35 @@
 """Another extractor: every stored picture is embedded by it first, then it takes over."""
 
-import json
 import time
-from pathlib import Path
 
-from coral_learn.catalog import bundled_model
-from coral_learn.errors import ModelError
-from coral_learn.manifest import Manifest
-from coral_learn.runtime.tflite import read_model
 from service.embedder import EmbeddedPicture, Embedder, Patience
-from service.errors import Conflict, ExtractorUnavailable, Invalid, StoreError
+from service.errors import Conflict, ExtractorUnavailable, StoreError
 from service.extraction import ExtractorSupervisor
 from service.extraction.supervisor import LOST, READY
 from service.jobs.backlog import Backlog, Report, Stop
+from service.jobs.choice import ModelChoice, check_model
 from service.pictures import PictureReader
 from service.store import Store
 from service.store.jobs import StoredJob
 
-EXCHANGE = "extractor"
-_NOTE = "extractor_model"
 _PAUSE = 0.2  # seconds between two looks at how the extractor is
 _LOADING = 130.0  # seconds
 # Long enough for one restart; an extractor that ends again and again fails the job, and the one before stays.
 _PATIENCE = Patience(3.0, tries=3)
 
 
-def chosen_model(store: Store, setting: str) -> str:
-    """The model file to start with: the one exchanged over HTTP since, unless the setting was changed after that."""
-    note = json.loads(store.note(_NOTE) or "{}")
-    if note.get("instead_of") == setting and (not note["model"] or Path(note["model"]).exists()):
-        return note["model"]
-    return setting
-
-
-def check_model(model: str) -> Manifest:
-    """The manifest of a model file, "" for the bundled one. Raises `Invalid`."""
-    path = Path(model) if model else bundled_model()
-    try:
-        read_model(path)
-        return Manifest.of(path)
-    except ModelError as error:
-        raise Invalid(str(error), "model", "model_unusable") from error
-
-
 class Exchange:
     """Does the jobs of the kind "extractor".
 
-    setting : the model the daemon was told to use
+    choice : remembers the model that took over
 
     On a CPU the new extractor works beside the old one, which answers until every picture is embedded.
     An Edge TPU is held by one process, so there the new one takes over first and embeds after that.
     Either way the old one answers again where the new one does not start, or when the job is cancelled.
     """
 
-    def __init__(self, store: Store, extraction: ExtractorSupervisor, pictures: PictureReader, setting: str):
-        self._store, self._extraction, self._pictures, self._setting = store, extraction, pictures, setting
+    def __init__(self, store: Store, extraction: ExtractorSupervisor, pictures: PictureReader, choice: ModelChoice):
+        self._store, self._extraction, self._pictures, self._choice = store, extraction, pictures, choice
 
     def run(self, job: StoredJob, report: Report, should_stop: Stop) -> None:
         """Exchange the extractor for the job's. Raises `Invalid`, `Conflict`, `ExtractorUnavailable`, `StoreError`."""
@@ -62,9 +37,13 @@ class Exchange:
         manifest, now = check_model(model), self._extraction.info
         if now is None:
             raise ExtractorUnavailable("the present extractor has not been loaded yet", retry_after=5)
-        if self._is_done(job):
+        if self._choice.is_of(job):
             return
+        if self._choice.overtaken(job):
+            raise Conflict("another model than this was set at a start since", "extractor_not_wanted")
         if manifest.digest == now.digest:
+            if "setting" in job.options:
+                return  # started with it meanwhile, as nothing was left to embed
             raise Conflict(f"{manifest.name} is in use already", "extractor_in_use")
         if now.device == "cpu" and not self._embed_beside(model, report, should_stop):
             return
@@ -103,7 +82,7 @@ class Exchange:
         try:
             self._wait_until_loaded(extraction, number, should_stop)
             if not should_stop():
-                self._remember(job)
+                self._choice.keep(job, extraction.info.digest)
                 return
         except (ExtractorUnavailable, StoreError) as error:
             self._go_back(before, name, str(error))
@@ -134,18 +113,3 @@ class Exchange:
             if (told and health.state == LOST) or time.monotonic() > ends:
                 raise ExtractorUnavailable(f"the new extractor does not start: {health.reason}", retry_after=60)
             time.sleep(_PAUSE)
-
-    def _remember(self, job: StoredJob) -> None:
-        """Have the next start take the new model, which has run by now.
-
-        Not before: a daemon that ends while a model is tried comes up with the one before, of which it is known
-        that it runs, and does the job again, because it has not ended. The other way round a model that does not
-        start would be chosen for good. Nothing is lost on the way: embeddings are kept by extractor, and the one
-        before has all of its own. With the job's id, a job done but not ended at such a moment is known to be done.
-        """
-        note = {"model": job.options["model"], "instead_of": self._setting, "job": job.id}
-        with self._store.database.write() as connection:
-            self._store.set_note(connection, _NOTE, json.dumps(note))
-
-    def _is_done(self, job: StoredJob) -> bool:
-        return json.loads(self._store.note(_NOTE) or "{}").get("job") == job.id

@@ -113,15 +113,16 @@ class JobQueue:
         self._announce()
         return job
 
-    def need(self, kind: str, again: bool = False) -> None:
-        """Queue a job that nobody asked for, however many wait, unless one of its kind does that already.
+    def need(self, kind: str, options: Dict[str, Any], again: bool = False) -> None:
+        """Queue a job that nobody asked for, however many wait, unless one just like it does that already.
 
         again : whether one that runs will not do it
         """
         with self._changed:
             running = self._running.id if again and self._running is not None else None
-            if all(job.kind != kind or job.id == running for job in self._store.jobs.unfinished()):
-                self._store.jobs.add(kind, {})
+            others = [job for job in self._store.jobs.unfinished() if job.id != running]
+            if (kind, options) not in [(job.kind, job.options) for job in others]:
+                self._store.jobs.add(kind, options)
                 self._changed.notify_all()
 
     def why_waiting(self, job: StoredJob) -> Optional[str]:

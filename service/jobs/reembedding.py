@@ -1,7 +1,7 @@
 """Stored pictures that the present extractor has not seen are embedded, in a job.
 
-So a daemon started with another model knows again what it was taught, from the pictures. The new extractor answers
-meanwhile, with what is embedded so far: the one before is not there any more, as it is in an exchange.
+So a daemon whose model file is another one than before knows again what it was taught, from the pictures. That
+extractor answers meanwhile, with what is embedded so far: the one before is not there any more, as in an exchange.
 """
 
 import logging

@@ -1,7 +1,8 @@
-"""The exchange of the extractor of a real daemon, on an Edge TPU that isn't there."""
+"""The exchange of the extractor of a real daemon, on an Edge TPU that isn't there and on a CPU."""
 
 import os
 import shutil
+import time
 
 import pytest
 
@@ -80,3 +81,28 @@ def test_killed_and_cancelled_while_one_loads(daemon, tmp_path, make_picture, en
     daemon.wait_for(lambda: daemon.get("/v1/status").json["extractor"]["to_embed"] == 0, 30, "all embedded")
     assert digest(daemon) != before
     assert daemon.classify(data).json["class"] == "red"
+
+
+def test_started_with_another_model(start_daemon, tiny_model, data, make_picture, encode):
+    """Every answer from the first on knows what was taught; the model that was set comes to answer, also after -9."""
+    daemon = start_daemon("--model", str(tiny_model))
+    for seed in range(40):
+        daemon.teach(("red", "green", "blue")[seed % 3], encode(make_picture(("red", "green", "blue")[seed % 3], seed)))
+    before, picture = digest(daemon), encode(make_picture("red", 99))
+    daemon.stop()
+    daemon = start_daemon("--model", str(data / "tiny_float32.tflite"))
+    digests, lacking = [digest(daemon)], daemon.get("/v1/status").json["incomplete"]
+    daemon.kill()
+    daemon.start()
+    daemon.wait_ready()
+    ends = time.monotonic() + 30
+    while digests[-1] == before and time.monotonic() < ends:
+        answer = daemon.classify(picture)
+        assert answer.status == 503 or answer.json["class"] == "red"
+        status = daemon.get("/v1/status").json
+        lacking = lacking or status["incomplete"]
+        digests.append(status["extractor"]["digest"])
+    assert (digests[0], lacking) == (before, None)
+    assert digests[-1] != before
+    assert daemon.classify(picture).json["class"] == "red"
+    daemon.wait_for(lambda: [job["state"] for job in daemon.get("/v1/jobs").json["items"]] == ["succeeded"], 10)

@@ -69,6 +69,30 @@ def ended(job: dict, **facts) -> bytes:
     return b"event: job\ndata: " + json.dumps(dict(job, **facts)).encode() + b"\n\n"
 
 
+def test_status_says_what_is_under_way(server, capsys):
+    """What runs and waits is named in the order of its turns, what has ended is not, and what answers lack is said."""
+    facts = {
+        "version": "1",
+        "device": "cpu",
+        "device_reason": "asked for",
+        "degraded": False,
+        "extractor": {"name": "tiny", "state": "ready"},
+        "model": MODEL,
+        "counts": {"classes": 1, "examples": 2},
+        "camera": {"state": "none"},
+        "incomplete": "3 stored pictures are still to be embedded",
+    }
+    server.on("GET /v1/status", json_reply(facts))
+    jobs = [JOB, dict(JOB, kind="extractor", state="running", progress=0.25), dict(JOB, state="failed")]
+    server.on("GET /v1/jobs", json_reply({"items": jobs, "page": 1, "size": 20, "total": 3}))
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "incomplete 3 stored pictures are still to be embedded",
+        "job        extractor, running, 25%",
+        "job        train, queued",
+    ]
+
+
 def status_token(server) -> str:
     """The token that came with the last request."""
     return (server.asked[-1].headers["Authorization"] or "").replace("Bearer ", "")

@@ -12,7 +12,8 @@ from coral_learn.image import ImageLimits
 from service.errors import ExtractorFailed, ExtractorUnavailable, StoreError
 from service.extraction import ExtractorSupervisor
 from service.extraction.supervisor import READY
-from service.jobs.exchanging import EXCHANGE, Exchange, chosen_model
+from service.jobs.choice import EXCHANGE, ModelChoice
+from service.jobs.exchanging import Exchange
 from service.learning import Answering, Teaching, Versions
 from service.metrics import Metrics
 from service.pictures import PictureReader
@@ -31,8 +32,14 @@ class Parts:
         versions = Versions(self.store, self.answering, "imprinting", False)
         self.teaching = Teaching(self.store, self.answering, versions)
         self.reader = PictureReader(ImageLimits(), 2, Metrics())
-        self.extraction = ExtractorSupervisor(self.chosen, device, 1, 10.0)
-        self.extraction.on_ready = versions.adopt
+        self.choice, self.queued = ModelChoice(self.store, self.setting), []
+        self.extraction = ExtractorSupervisor(self.choice.model, device, 1, 10.0)
+
+        def take_extractor(info, model_path):
+            versions.adopt(info, model_path)
+            self.choice.settle(info.digest, lambda *job: self.queued.append(job))
+
+        self.extraction.on_ready, self.extraction.otherwise = take_extractor, self.choice.give_up
         self.extraction.start()
         self.wait_ready()
         for data in pictures:
@@ -41,7 +48,7 @@ class Parts:
     @property
     def chosen(self):
         """The model that the next start would take."""
-        return chosen_model(self.store, self.setting)
+        return ModelChoice(self.store, self.setting).model
 
     def wait_ready(self):
         """Wait until the extractor is."""
@@ -70,7 +77,7 @@ class Parts:
 
     def again(self, job, report=lambda *_: None, should_stop=lambda: False):
         """Run a job."""
-        Exchange(self.store, self.extraction, self.reader, self.setting).run(job, report, should_stop)
+        Exchange(self.store, self.extraction, self.reader, self.choice).run(job, report, should_stop)
 
     def close(self):
         """Stop it."""
@@ -274,9 +281,112 @@ def test_note_that_can_not_be_written(open_parts, models, pictures):
     assert parts.answers(pictures[0])
 
 
-def test_setting_changed_since(open_parts, models):
+def test_setting_changed_since(open_parts, models, tiny_model):
     """A model set anew at the command line is stronger than one exchanged for another before."""
-    parts = open_parts(models / "first_edgetpu.tflite", "fake")
+    parts = open_parts(models / "first_edgetpu.tflite", "fake", taught=False)
     parts.exchange(models / "other_edgetpu.tflite")
-    assert json.loads(parts.store.note("extractor_model"))["instead_of"] == parts.setting
-    assert chosen_model(parts.store, "") == ""
+    assert parts.chosen == str(models / "other_edgetpu.tflite")
+    assert ModelChoice(parts.store, str(tiny_model)).model == str(tiny_model)
+
+
+# -- started with another model ---------------------------------------------------------------
+
+
+@pytest.fixture
+def restarted(open_parts, tiny_model, tmp_path):
+    """restarted(model, device): parts of which the first run had a model of its own, returned with them, and taught."""
+    before = tmp_path / "before.tflite"
+    shutil.copy(str(tiny_model), str(before))
+    open_parts(before, "cpu").close()
+
+    def restart(model, device="cpu", change=lambda _: None):
+        change(before)
+        return open_parts(model, device, taught=False), before
+
+    return restart
+
+
+def test_one_before_answers_until_the_end(restarted, data, pictures):
+    """Started with another model, the one before answers, and a job leads to the other, which is then kept."""
+    parts, before = restarted(data / "tiny_float32.tflite")
+    assert parts.extraction.model == str(before)
+    assert parts.answers(pictures[0])
+    (kind, options), model = parts.queued[0], str(data / "tiny_float32.tflite")
+    assert (kind, options) == (EXCHANGE, {"model": model, "setting": model})
+    job = parts.store.jobs.add(kind, options)
+    parts.again(job)
+    assert parts.answers(pictures[0])
+    assert (parts.extraction.model, parts.chosen) == (model, model)
+    assert parts.store.examples.without_embedding(parts.extraction.info.digest) == []
+    assert len(parts.queued) == 1
+
+
+def test_one_before_still_answers_when_the_other_fails(restarted, open_parts, data, tmp_path, pictures):
+    """A job that fails leaves the one before, also at the next start, which tries again."""
+    lost = tmp_path / "lost.tflite"
+    shutil.copy(str(data / "tiny_float32.tflite"), str(lost))
+    parts, before = restarted(lost)
+    lost.unlink()
+    job = parts.store.jobs.add(*parts.queued[0])
+    with pytest.raises(ValueError, match="lost"):
+        parts.again(job)
+    assert parts.answers(pictures[0])
+    parts.close()
+    shutil.copy(str(data / "tiny_float32.tflite"), str(lost))
+    again = open_parts(lost, "cpu", taught=False)
+    assert again.extraction.model == str(before)
+    assert again.queued == parts.queued
+
+
+@pytest.mark.parametrize("change", (os.unlink, lambda path: path.write_bytes(path.read_bytes() + PADDING)))
+def test_one_before_is_gone(restarted, data, change):
+    """Where the file of before is not the same any more the new one answers at once."""
+    parts, _ = restarted(data / "tiny_float32.tflite", change=change)
+    assert (parts.extraction.model, parts.queued) == (str(data / "tiny_float32.tflite"), [])
+
+
+def test_one_before_does_not_start(restarted, models):
+    """Where it can't be loaded as the daemon is set up now the new one is, and is what the next start takes."""
+    parts, _ = restarted(models / "first_edgetpu.tflite", "fake")
+    assert (parts.extraction.model, parts.queued) == (parts.setting, [])
+    assert parts.extraction.info.device == "edgetpu"
+    assert parts.chosen == parts.setting
+
+
+def test_one_that_knows_as_much(restarted, open_parts, data):
+    """A model that has seen every picture is taken at once, both ways; a job that leads to it has no more to do."""
+    parts, before = restarted(data / "tiny_float32.tflite")
+    other, job = parts.setting, parts.store.jobs.add(*parts.queued[0])
+    parts.again(job)
+    parts.close()
+    for model in (str(before), other):
+        again = open_parts(model, "cpu", taught=False)
+        assert (again.extraction.model, again.queued) == (model, [])
+        again.close()
+    again = open_parts(other, "cpu", taught=False)
+    starts = again.extraction.health.starts
+    again.again(again.store.jobs.add(EXCHANGE, job.options))
+    assert again.extraction.health.starts == starts
+
+
+def test_job_of_a_setting_that_was_changed(restarted, open_parts, data):
+    """A job that a start queued is refused once the daemon is told to use another model."""
+    parts, before = restarted(data / "tiny_float32.tflite")
+    job = parts.store.jobs.add(*parts.queued[0])
+    parts.close()
+    again = open_parts(before, "cpu", taught=False)
+    with pytest.raises(ValueError, match="another model than this was set"):
+        again.again(job)
+    assert again.extraction.model == str(before)
+
+
+def test_model_that_can_not_serve(restarted, data):
+    """A model of before that lacks what is wanted now is not used; nor are notes that daemons wrote before."""
+    parts, before = restarted(data / "tiny_float32.tflite")
+    other = str(data / "tiny_float32.tflite")
+    assert ModelChoice(parts.store, other).model == str(before)
+    assert ModelChoice(parts.store, other, lambda _: False).model == other
+    with parts.store.database.write() as connection:
+        old = {"model": str(before), "instead_of": str(before), "job": "1"}
+        parts.store.set_note(connection, "extractor_model", json.dumps(old))
+    assert ModelChoice(parts.store, other).model == other

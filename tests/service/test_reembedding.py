@@ -60,7 +60,7 @@ class Parts:
             workers=workers,
             hold=lambda: self.reembedding.incomplete,
         )
-        self.reembedding.on_missing = lambda again: self.jobs.need(REEMBED, again)
+        self.reembedding.on_missing = lambda again: self.jobs.need(REEMBED, {}, again)
         self.reembedding.look(NOW.digest)
         self.versions.adopt(NOW, tiny_model)
 
