@@ -1,7 +1,7 @@
 """Calls about examples."""
 
 import os
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 from service.client.answers import AddedExample, AddedExamples, CapturedFrames, Example, RefusedFile, example_of
 from service.client.bodies import Picture, read_picture
@@ -85,6 +85,11 @@ class Examples(Calls):
     def delete_example(self, example: str, forever: bool = False) -> Dict[str, Any]:
         """Remove an example. forever : its picture goes at once, which can't be undone."""
         return self._transport.json("DELETE", path_of("examples", example), query={"forever": forever or None})
+
+    def delete_examples(self, examples: Sequence[str], forever: bool = False) -> Dict[str, Any]:
+        """Remove several by their ids, all or none, as one step. forever : as of `delete_example`"""
+        body = {"examples": list(examples)}
+        return self._transport.json("DELETE", path_of("examples"), body, query={"forever": forever or None})
 
     def image(self, example: str, model_view: bool = False) -> bytes:
         """The stored file of an example. model_view : a PNG of the pixels as the extractor sees them."""

@@ -15,6 +15,7 @@ _UNDONE = {
     "add_examples": "pictures that were added to {name!r}: {count}",
     "move_example": "a picture was moved to {name!r}",
     "delete_example": "a picture of {name!r} was deleted",
+    "delete_examples": "pictures that were deleted: {count}",
     "import": "the import {job}, with all it brought",
 }
 

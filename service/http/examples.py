@@ -19,11 +19,14 @@ from service.http.schemas import (
     PICTURE_PROBLEMS,
     PICTURE_TYPES,
     PICTURES,
+    STEP,
     STEP_OR_NULL,
     TEXT,
     also,
     file_answers,
     flag,
+    list_of,
+    only,
     page_of,
     record,
     ref,
@@ -36,6 +39,7 @@ from service.store.examples import Origin, StoredExample
 blueprint = Blueprint("examples", __name__)
 
 VIEWS = ("stored", "model")
+MOST_DELETED = 1000  # at once
 
 
 @blueprint.post("/v1/examples")
@@ -149,6 +153,29 @@ def delete_example(example: str):
     deleted = parts.teaching.delete_example(example, truth("forever"))
     parts.live.tell_model()
     return jsonify(deleted=example, step=deleted.step, model=parts.answering.model)
+
+
+@blueprint.delete("/v1/examples")
+@describes(
+    answers={
+        200: record(deleted=list_of(TEXT), step=STEP, model=ref("ModelTag")),
+        404: "example_not_found",
+        422: "body_invalid",
+    },
+    query=[flag("forever", "remove the pictures at once; this can't be undone")],
+    body=only(record(examples=list_of(TEXT, minItems=1, maxItems=MOST_DELETED))),
+)
+def delete_examples():
+    """Remove the examples that are named, all or none, as one step; the live model forgets them exactly."""
+    body, parts = json_body(), services()
+    wanted = body.get("examples") if isinstance(body, dict) and set(body) == {"examples"} else None
+    if not isinstance(wanted, list) or not all(isinstance(one, str) for one in wanted):
+        raise Invalid('the body is a JSON object like {"examples": [ID, ...]}', "examples", "body_invalid")
+    if not 1 <= len(wanted) <= MOST_DELETED:
+        raise Invalid(f"examples has 1 to {MOST_DELETED} ids, got {len(wanted)}", "examples", "body_invalid")
+    deleted = parts.teaching.delete_examples(wanted, truth("forever"))
+    parts.live.tell_model()
+    return jsonify(deleted=list(dict.fromkeys(wanted)), step=deleted.step, model=parts.answering.model)
 
 
 def _class_in_query() -> str:

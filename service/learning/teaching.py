@@ -3,105 +3,31 @@
 import logging
 from contextlib import contextmanager
 from itertools import zip_longest
-from typing import Any, Collection, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence
 
 import numpy as np
 
 from coral_learn.errors import HeadError
 from service.errors import Conflict, StoreError
-from service.learning.answering import REVISION, Answering, Lesson, ListedClass
+from service.learning.answering import REVISION, Answering, ListedClass
+from service.learning.step import Added, Changed, Deleted, Step, Taught
 from service.learning.versions import Versions
 from service.store import Store
 from service.store.classes import StoredClass
 from service.store.examples import NewPicture, Origin, StoredExample
-from service.store.journal import IMPORT, StoredStep, drop_unused
+from service.store.journal import IMPORT, StoredStep
 
 log = logging.getLogger(__name__)
 
 # What the journal calls them.
 ADD_CLASS, RENAME_CLASS, MERGE_CLASSES, DELETE_CLASS = "add_class", "rename_class", "merge_classes", "delete_class"
 ENABLE_CLASS, DISABLE_CLASS = "enable_class", "disable_class"
-ADD_EXAMPLES, MOVE_EXAMPLE, DELETE_EXAMPLE = "add_examples", "move_example", "delete_example"
+ADD_EXAMPLES, MOVE_EXAMPLE = "add_examples", "move_example"
+DELETE_EXAMPLE, DELETE_EXAMPLES = "delete_example", "delete_examples"
 UNDO = "undo"  # this can't be undone
 # Of these several in a row can be undone at once. Their inverses only take away what the step itself brought: none
 # needs the trash, which every later step empties, or what another inverse leaves.
 TOGETHER = (ADD_CLASS, RENAME_CLASS, ADD_EXAMPLES)
-
-
-class Added(NamedTuple):
-    """An example that was stored, and whether it is new in its class."""
-
-    example: str
-    new: bool
-
-
-class Taught(NamedTuple):
-    """The examples of an upload.
-
-    class_examples : how many their class has now; step : its number in the journal, None where nothing was new
-    """
-
-    examples: List[Added]
-    class_examples: int
-    step: Optional[int]
-
-
-class Changed(NamedTuple):
-    """A class or an example as it is after a change; step as of `Taught`."""
-
-    now: Union[StoredClass, StoredExample]
-    step: Optional[int]
-
-
-class Deleted(NamedTuple):
-    """How many examples went; step : the number in the journal."""
-
-    examples: int
-    step: int
-
-
-class Step:
-    """One change under way. Rows change through `connection`; the rest says what follows from them.
-
-    forget, learn : lessons of the examples that go and come; those of disabled classes are left out at the end
-    teaches_anew : whether too many go for that, so that the live model is made from what is stored instead
-    dropped : pictures of examples that are gone for good
-    """
-
-    def __init__(self, store: Store, connection, action: str):
-        self.connection, self._store, self._action = connection, store, action
-        self._number: Optional[int] = None
-        self.details: Dict[str, Any] = {}
-        self.forget: List[Lesson] = []
-        self.learn: List[Lesson] = []
-        self.dropped: List[str] = []
-        self.changes_examples = False
-        self.brings_classes_back = False
-        self.teaches_anew = False
-
-    @property
-    def number(self) -> int:
-        """Its number in the journal, taken when first asked for: what changes nothing leaves no line."""
-        if self._number is None:
-            self._number = self._store.journal.open(self.connection, self._action)
-        return self._number
-
-    @property
-    def done(self) -> Optional[int]:
-        """Its number, None where nothing was changed."""
-        return self._number
-
-    def note(self, **details) -> None:
-        """Say what was done, for the journal and for undoing it."""
-        self.details.update(details, step=self.number)
-
-    def close(self) -> List[str]:
-        """Write the line; returns pictures that nothing uses any more."""
-        if self._number is None:
-            return []
-        self._store.journal.close(self.connection, self._number, self.details)
-        unused = self._store.journal.empty(self.connection, before=self._number)
-        return unused + drop_unused(self.connection, self.dropped)
 
 
 class Teaching:
@@ -121,7 +47,8 @@ class Teaching:
             DISABLE_CLASS: self._undo_enable_class,
             ADD_EXAMPLES: self._undo_add_examples,
             MOVE_EXAMPLE: self._undo_move_example,
-            DELETE_EXAMPLE: self._undo_delete_example,
+            DELETE_EXAMPLE: self._put_back,
+            DELETE_EXAMPLES: self._put_back,
             IMPORT: self._undo_import,
         }
         answering.change(store.classes.names(), store.classes.disabled(), [], [], int(store.note(REVISION) or 0))
@@ -269,6 +196,15 @@ class Teaching:
             step.note(example=example_id, name=example.class_name)
         return Deleted(1, step.number)
 
+    def delete_examples(self, example_ids: Iterable[str], for_good: bool = False) -> Deleted:
+        """Remove several, of any classes, as one step. Raises `NotFound` where one of them is not there."""
+        with self._step(DELETE_EXAMPLES, for_good) as step:
+            examples = [self._store.examples.get(one) for one in dict.fromkeys(example_ids)]
+            for example in examples:
+                self._discard(step, example)
+            step.note(examples=[example.id for example in examples])
+        return Deleted(len(examples), step.number)
+
     def add_missing_embedding(self, sha256: str, embedding: np.ndarray, digest: Optional[str] = None) -> None:
         """Teach the live model a stored picture that this extractor had not seen. Raises `ExtractorUnavailable`."""
         extractor = self._answering.must_be_of(digest)
@@ -368,9 +304,6 @@ class Teaching:
         self._move(step, example, last.details["before"], self._answering.class_name(last.details["before"]))
         if last.details["made"]:
             self._store.classes.delete(step.connection, last.details["number"])
-
-    def _undo_delete_example(self, step: Step, last: StoredStep) -> None:
-        self._put_back(step, last)
 
     def _undo_import(self, step: Step, last: StoredStep) -> None:
         """Take away what all steps of an import brought, for good: there may be too much of it for the trash."""

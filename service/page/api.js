@@ -47,7 +47,7 @@ export async function sendJson(method, path, body = {}, options = {}) {
 
 export const post = (path, body, options) => sendJson("POST", path, body, options)
 export const patch = (path, body) => sendJson("PATCH", path, body)
-export const remove = async path => (await call(path, {method: "DELETE"})).json()
+export const remove = (path, body) => sendJson("DELETE", path, body)
 
 // One picture as a raw body; a daemon that is busy (503) is asked again when it says.
 export async function sendPicture(path, picture, signal) {

@@ -1,6 +1,6 @@
 // What the doctor found, with its remedy; what one press can do is a button.
-import {remove, url} from "./api.js"
-import {confirm, working} from "./dialog.js"
+import {remove} from "./api.js"
+import {working} from "./dialog.js"
 import {make, quiet, row} from "./dom.js"
 import {deleteExample, moveExample, thumbnail} from "./example.js"
 import {refresh} from "./known.js"
@@ -9,6 +9,7 @@ import {count, sentence} from "./words.js"
 
 const SIGNS = {error: ["!", "Error"], warning: ["!", "Warning"], advice: ["i", "Advice"]}
 const MOST_SHOWN = 12
+const MOST_DELETED = 1000 // at once, as the daemon has it
 // What a press can mend, and whether it is by now. present : the class each picture is in, null where it is gone
 const MENDED = {
 	wrong_label: ({classes, present}) => present[0] !== classes[0],
@@ -45,7 +46,7 @@ function pictures(one, mended) {
 	return [
 		shown.length ? make("div.fixes", ...shown) : null,
 		rest > 0 ? quiet(`and ${rest} more`) : null,
-		one.code === "near_duplicates" && there.length > 1 ? row(deleteAll(there, mended)) : null
+		one.code === "near_duplicates" && there.length > 1 ? row(deleteAll(there.slice(0, MOST_DELETED), mended)) : null
 	]
 }
 
@@ -65,17 +66,8 @@ const deleteAll = (there, mended) =>
 	working(
 		`Delete all ${there.length}`,
 		async () => {
-			const many = count(there.length, "picture")
-			if (
-				!(await confirm(
-					`Delete ${many}?`,
-					"The one that each is like stays. They will be gone for good.",
-					"Delete all"
-				))
-			)
-				return
-			for (const {id} of there) await remove(url`/v1/examples/${id}`)
-			done(`Deleted ${many}.`)
+			const {step} = await remove("/v1/examples", {examples: there.map(({id}) => id)})
+			done(`Deleted ${count(there.length, "picture")}. What each is like stays.`, step)
 			await mended()
 		},
 		"small danger"

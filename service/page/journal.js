@@ -43,6 +43,7 @@ function words({action, details}) {
 		import: `Imported ${name} ${many}`,
 		add_class: `Added ${name}`,
 		delete_class: `Deleted ${name}`,
+		delete_examples: `Deleted ${many}`,
 		delete_version: `Deleted version ${details.model}`,
 		activate: details.model === "live" ? "Back to the live model" : `Version ${details.model} answers`
 	}

@@ -4,8 +4,10 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -114,6 +116,41 @@ def test_examples_are_listed_shown_and_deleted_exactly(taught, make_picture, enc
     assert taught.delete(f"/v1/examples/{added['id']}").status == 404
 
 
+def test_several_examples_are_deleted_as_one_step(taught):
+    """All that are named or none; they come back by one undo, and are gone at once where that is asked for."""
+    every = [one["id"] for one in taught.get("/v1/examples?size=100").json["items"]]
+    before = taught.get("/v1/classes").json["items"]
+    reply = delete_examples(taught, {"examples": [every[0], every[7], every[0]]})
+    assert (reply.status, reply.json["deleted"]) == (200, [every[0], every[7]])
+    assert taught.get("/v1/examples").json["total"] == 16
+    undone = taught.post_json("/v1/undo", {"step": reply.json["step"]}).json["undone"]
+    assert (undone["action"], undone["details"]["examples"]) == ("delete_examples", [every[0], every[7]])
+    assert taught.get("/v1/classes").json["items"] == before
+    assert [one["id"] for one in taught.get("/v1/examples?size=100").json["items"]] == every
+    for body, status, code in (
+        ({"examples": [every[0], "missing"]}, 404, "example_not_found"),
+        ({"examples": []}, 422, "body_invalid"),
+        ({"examples": 1001 * ["x"]}, 422, "body_invalid"),
+        ({"examples": [1]}, 422, "body_invalid"),
+        ({"examples": every, "more": 1}, 422, "body_invalid"),
+        ({}, 422, "body_invalid"),
+        (None, 422, "body_invalid"),
+    ):
+        reply = delete_examples(taught, body)
+        assert (reply.status, reply.json["code"]) == (status, code), (body, reply.body)
+    assert taught.get("/v1/classes").json["items"] == before
+    assert delete_examples(taught, {"examples": every[:17]}, "?forever=true").status == 200
+    assert taught.get(f"/v1/examples/{every[0]}/image").status == 404
+    assert taught.post_json("/v1/undo", {}).json["code"] == "nothing_to_undo"
+    assert taught.get("/v1/examples").json["total"] == 1
+
+
+def delete_examples(daemon, body, query=""):
+    """DELETE /v1/examples with a JSON body, or with none."""
+    data = None if body is None else json.dumps(body).encode()
+    return daemon.ask("DELETE", "/v1/examples" + query, data, **{"Content-Type": "application/json"})
+
+
 def test_same_picture_twice_counts_once(taught, make_picture, encode):
     """A repeated upload answers with the example that is there; in another class it says so."""
     picture = encode(make_picture("red", 0))
@@ -150,6 +187,8 @@ def test_picture_taught_again_before_it_was_embedded_anew(taught, data, make_pic
     picture = encode(make_picture("red", 0))
     taught.teach("blue", picture)
     taught.stop()
+    with contextlib.closing(sqlite3.connect(str(taught.data_dir / "coral-learn.sqlite"))) as store, store:
+        store.execute("DELETE FROM notes WHERE key = 'extractor_model'")  # so that the one before can't answer
     taught.command[taught.command.index("--model") + 1] = str(data / "tiny_float32.tflite")
     taught.start()
     taught.wait_ready()
@@ -260,6 +299,9 @@ def test_version_that_can_not_answer_is_deleted(taught, data):
         taught.command[taught.command.index("--model") + 1] = str(data / model)
         taught.start()
         taught.wait_ready()
+        taught.wait_for(
+            lambda: all(one["finished"] for one in taught.get("/v1/jobs").json["items"]), 30, "the exchange"
+        )
         taught.delete("/v1/models/1")
     assert taught.get("/v1/models/1").status == 404
     assert taught.get("/v1/status").json["model"]["version"] == "live"
@@ -443,34 +485,31 @@ def test_job_events(taught):
     assert shares == sorted(shares)
 
 
-def test_another_model_learns_from_the_stored_pictures(taught, data, make_picture, encode):
-    """Started with another extractor, the daemon embeds what it has anew and answers as before."""
-    taught.stop()
-    taught.command[taught.command.index("--model") + 1] = str(data / "tiny_float32.tflite")
-    taught.start()
-    taught.wait_ready()
-    taught.wait_for(lambda: taught.get("/v1/status").json["extractor"]["to_embed"] == 0, 60, "all embedded")
-    assert [taught.classify(encode(make_picture(colour, 31))).json["class"] for colour in COLOURS] == list(COLOURS)
-
-
-def test_another_model_is_a_job(taught, data):
-    """The pictures are embedded anew by a job that can be followed; a training queued before it waits for its end."""
-    taught.post_json("/v1/train", {"head": "softmax", "epochs": 10000, "batch_size": 1, "patience": 0})
-    training = taught.post_json("/v1/train", {"activate": "never"})
-    assert "runs, and one runs at a time" in training.json["waiting_for"] or training.json["waiting_for"] is None
-    taught.kill()
-    taught.command[taught.command.index("--model") + 1] = str(data / "tiny_float32.tflite")
-    taught.start()
-    ended = taught.wait_for(
-        lambda: next((one for one in [taught.get(training.headers["Location"]).json] if one["finished"]), None), 60
+def test_another_model_without_the_one_before(start_daemon, tiny_model, data, tmp_path, make_picture, encode):
+    """Where the file of before is gone a job embeds anew; a training queued before it waits for its end."""
+    before = tmp_path / "before.tflite"
+    shutil.copy(str(tiny_model), str(before))
+    daemon = start_daemon("--model", str(before))
+    for number, colour in enumerate(6 * COLOURS):
+        daemon.teach(colour, encode(make_picture(colour, number)))
+    daemon.post_json("/v1/train", {"head": "softmax", "epochs": 10000, "batch_size": 1, "patience": 0})
+    training = daemon.post_json("/v1/train", {"activate": "never"})
+    assert "runs, and one runs at a time" in (training.json["waiting_for"] or "it runs, and one runs at a time")
+    daemon.kill()
+    before.unlink()
+    daemon.command[daemon.command.index("--model") + 1] = str(data / "tiny_float32.tflite")
+    daemon.start()
+    ended = daemon.wait_for(
+        lambda: next((one for one in [daemon.get(training.headers["Location"]).json] if one["finished"]), None), 60
     )
-    job = next(one for one in taught.get("/v1/jobs").json["items"] if one["kind"] == "reembed")
+    job = next(one for one in daemon.get("/v1/jobs").json["items"] if one["kind"] == "reembed")
     assert (job["state"], job["progress"], job["waiting_for"]) == ("succeeded", 1.0, None)
     assert job["metrics"] == {"embedded": 18, "unusable": 0, "left": 0}
     assert (ended["state"], ended["started"] >= job["finished"]) == ("succeeded", True)
-    assert taught.get("/v1/models/1").json["examples"] == 18
-    status = taught.get("/v1/status").json
+    assert daemon.get("/v1/models/1").json["examples"] == 18
+    status = daemon.get("/v1/status").json
     assert (status["incomplete"], status["extractor"]["to_embed"]) == (None, 0)
+    assert [daemon.classify(encode(make_picture(colour, 31))).json["class"] for colour in COLOURS] == list(COLOURS)
 
 
 def test_pretrained_classes_are_kept(start_daemon, shared_data, tiny_model):

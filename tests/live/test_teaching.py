@@ -264,11 +264,7 @@ def test_journal(taught, picture):
 def test_undo_with_another_extractor(taught, data, asked):
     """What was deleted before the extractor was exchanged is learnt when it comes back, not at the start after."""
     taught.delete("/v1/classes/red")
-    taught.stop()
-    taught.command[taught.command.index("--model") + 1] = str(data / "tiny_float32.tflite")
-    taught.start()
-    taught.wait_ready()
-    taught.wait_for(lambda: taught.get("/v1/status").json["extractor"]["to_embed"] == 0, 60, "all embedded")
+    taught.start_again(data / "tiny_float32.tflite")
     send(taught, "POST", "/v1/undo")
     assert counts(taught)["red"] == 4
     taught.wait_for(lambda: taught.get("/v1/status").json["extractor"]["to_embed"] == 0, 60, "all embedded")

@@ -90,6 +90,7 @@ SIMPLE = [
     (lambda c: c.move_example("e1", "cat"), "PATCH /v1/examples/e1", {}, {"class": "cat"}, EXAMPLE),
     (lambda c: c.delete_example("e1"), "DELETE /v1/examples/e1", {}, None, {"deleted": "e1"}),
     (lambda c: c.delete_example("e1", True), "DELETE /v1/examples/e1", {"forever": ["true"]}, None, {"deleted": "e1"}),
+    (lambda c: c.delete_examples(["e1", "e2"]), "DELETE /v1/examples", {}, {"examples": ["e1", "e2"]}, {"step": 1}),
     (lambda c: c.train(head="auto", epochs=3), "POST /v1/train", {}, {"head": "auto", "epochs": 3}, JOB),
     (lambda c: c.job("j1"), "GET /v1/jobs/j1", {}, None, JOB),
     (lambda c: c.cancel("j1"), "DELETE /v1/jobs/j1", {}, None, JOB),

@@ -363,6 +363,20 @@ class TeachingMachine(RuleBasedStateMachine):
         with pytest.raises(NotFound):
             self.learner.teaching.delete_example(example)
 
+    @precondition(lambda self: self.examples)
+    @rule(several=st.lists(WHICH, min_size=1, max_size=4), missing=st.booleans(), for_good=st.booleans())
+    def delete_examples(self, several, missing, for_good):
+        """Several, of any classes, some named twice; none where one is not there."""
+        chosen = [self.one_of(self.examples, which)[0] for which in several]
+        if missing:
+            with pytest.raises(NotFound):
+                self.learner.teaching.delete_examples([*chosen, "missing"], for_good)
+            return
+        deleted = self.learner.teaching.delete_examples(chosen, for_good)
+        assert deleted.examples == len(set(chosen))
+        examples = {k: v for k, v in self.examples.items() if k not in chosen}
+        self.done("delete_examples", self.classes, examples, deleted.step, for_good)
+
     @precondition(lambda self: self.back)
     @rule(named=st.booleans())
     def undo(self, named):
@@ -962,6 +976,11 @@ def step_delete_example(learner: Learner) -> None:
     learner.teaching.delete_example(example_of(learner, 1))
 
 
+def step_delete_examples(learner: Learner) -> None:
+    """Several, one of them named twice."""
+    learner.teaching.delete_examples([example_of(learner, number) for number in (1, 2, 4, 2)])
+
+
 STEPS = [
     step_add_class,
     step_rename_class,
@@ -973,6 +992,7 @@ STEPS = [
     step_move_example,
     step_move_example_to_a_new_class,
     step_delete_example,
+    step_delete_examples,
 ]
 
 

@@ -97,6 +97,14 @@ class RunningDaemon:
         finally:
             self._close()
 
+    def start_again(self, model: Path) -> None:
+        """Stop it and start it with another model, wait until that answers and knows what was taught."""
+        self.stop()
+        self.command[self.command.index("--model") + 1] = str(model)
+        self.start()
+        self.wait_ready()
+        self.wait_for(lambda: all(one["finished"] for one in self.get("/v1/jobs").json["items"]), 60, "the exchange")
+
     def get(self, path: str, **headers: str) -> Reply:
         return self.ask("GET", path, None, **headers)
 
