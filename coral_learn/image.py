@@ -22,6 +22,7 @@ SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}
 # bicubic alone keeps the sharpness the networks were trained on (see models/README.md).
 _SHARP_SHRINK = 1.5
 _BEFORE_LAST_STEP = 8 / 7
+_ORIENTATION = 0x0112  # the tag of Exif 2.32
 _REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK")
 
 
@@ -190,7 +191,8 @@ def _reduce(image, at_least: int):
 def _upright(image):
     from PIL import ImageOps
 
-    return ImageOps.exif_transpose(image)
+    # Asked first, as a picture that is upright would be copied.
+    return image if image.getexif().get(_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
 
 
 def _to_rgb(image):

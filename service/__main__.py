@@ -70,6 +70,8 @@ def _serve(parsed: argparse.Namespace) -> int:
     from service.daemon import Daemon
 
     bound_memory()
+    # One core a picture: many come at once, and where one comes alone the extractor has use for the others.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     daemon = Daemon(settings, origins, lambda: _settings(parsed))
     daemon.run(lambda: print(_welcome(daemon), flush=True))
     return DONE
