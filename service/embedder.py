@@ -1,20 +1,50 @@
-"""The way of a picture's bytes to its embedding for those who have time: who is busy or lost is asked again."""
+"""The way of a picture to its embedding by the extractor in use, which may be exchanged on that way.
+
+`embed_now` is for those who wait for an answer; an `Embedder` has time, and asks again who is busy or lost.
+"""
 
 import time
-from typing import Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Tuple, TypeVar, Union
 
 import numpy as np
 
 from coral_learn.errors import ImageError
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import ImageHeader
-from service.errors import ExtractorFailed, Refused, Unavailable
+from service.errors import ExtractorFailed, ExtractorUnavailable, Refused, Unavailable
 from service.extraction import ExtractorSupervisor
+from service.extraction.supervisor import Embedded
 from service.pictures import PictureReader
 
 _STEP = 0.1  # seconds between two looks at whether to stop
+_EXCHANGES = 3  # of the extractor, while one picture is on its way
 
 Stop = Callable[[], bool]
+_Prepared = TypeVar("_Prepared", bound=Any)  # whatever has pixels
+
+
+def embed_now(
+    extraction: ExtractorSupervisor,
+    present: Callable[[], ExtractorInfo],
+    prepare: Callable[[ExtractorInfo], _Prepared],
+) -> Tuple[_Prepared, Embedded]:
+    """What was prepared for the extractor in use, with its embedding by that one.
+
+    present : gives that extractor; prepare : makes something with `pixels` for it, again when it was exchanged.
+    Raises what they do and what `ExtractorSupervisor.embed` does.
+    """
+    for _ in range(_EXCHANGES):
+        extractor = present()
+        prepared = prepare(extractor)
+        try:
+            embedded = extraction.embed(prepared.pixels)
+        except ExtractorFailed:
+            if present().digest == extractor.digest:
+                raise
+            continue  # pixels as the one before takes them say nothing about the picture
+        if embedded.extractor == present().digest:
+            return prepared, embedded
+    raise ExtractorUnavailable("the extractor was exchanged while this was on its way; ask again")
 
 
 class Patience(NamedTuple):
@@ -82,15 +112,8 @@ class Embedder:
         return None
 
     def _try(self, read: Callable[[], bytes]) -> EmbeddedPicture:
-        extractor = self._present()
-        picture = self._pictures.read(read(), extractor)
-        try:
-            embedded = self._extraction.embed(picture.pixels)
-        except ExtractorFailed as error:
-            if self._present().digest == extractor.digest:
-                raise
-            # Exchanged meanwhile: pixels as the one before takes them say nothing about the picture.
-            raise Unavailable("the extractor was exchanged meanwhile") from error
+        data = read()
+        picture, embedded = embed_now(self._extraction, self._present, lambda one: self._pictures.read(data, one))
         return EmbeddedPicture(picture.header, embedded.embedding, embedded.extractor)
 
     def _pause(self, should_stop: Stop) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from coral_learn.errors import CoralLearnError
 from service.calibrating import Calibrating
+from service.embedder import embed_now
 from service.errors import ServiceError
 from service.extraction import ExtractorSupervisor
 from service.learning import Answering, Teaching
@@ -102,8 +103,8 @@ class Lessons:
 
     def prepare(self, data: bytes) -> Prepared:
         """Decode and embed a picture. Raises `coral_learn.errors.ImageError`, `Unavailable`."""
-        picture = self._pictures.read(data, self._answering.must_have_extractor())
-        embedded = self._extraction.embed(picture.pixels)
+        present = self._answering.must_have_extractor
+        picture, embedded = embed_now(self._extraction, present, lambda one: self._pictures.read(data, one))
         return Prepared(picture, embedded.embedding, embedded.extractor)
 
     def teach(self, name: str, prepared: List[Prepared], origin: Origin, measure: bool = False) -> Outcome:
@@ -112,6 +113,7 @@ class Lessons:
         measure : whether to measure the accuracy afterwards however long that takes. Raises `StoreError`,
         `Conflict`, `ExtractorUnavailable`; what is returned is on the disk.
         """
+        prepared = [self._renewed(one) for one in prepared]
         words = [self._doubts(name, one) for one in prepared]  # what has to be read is read before it is stored
         disabled = bool(self._numbers(name) & self._answering.disabled)
         before = self._accuracy()
@@ -124,9 +126,14 @@ class Lessons:
         model, after = self._answering.model, self._measured(measure)
         return Outcome(name, accepted, taught.class_examples, model, before, after, taught.step)
 
+    def _renewed(self, one: Prepared) -> Prepared:
+        """The same by the extractor in use: it may have been exchanged while the pictures after it were prepared."""
+        in_use = self._answering.must_have_extractor().digest
+        return one if one.extractor == in_use else self.prepare(one.picture.data)
+
     def _doubts(self, name: str, one: Prepared) -> List[str]:
         """What is doubtful about a picture before it is taught: in itself, to the model, beside what is stored."""
-        answer, found = self._answering.classify(one.embedding, 1), list(one.picture.warnings)
+        answer, found = self._answering.classify(one.embedding, 1, one.extractor), list(one.picture.warnings)
         answered = self._numbers(name) - self._answering.disabled
         if answered and answer.label not in (None, name) and answer.score >= _SURELY_OTHER:
             found.append(f"it looks like {answer.label!r} ({answer.score:.0%}) rather than {name!r}")

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,13 @@ class Picture(NamedTuple):
         return found
 
 
+class Fitted(NamedTuple):
+    """Pixels as the model takes them, and how many milliseconds that took."""
+
+    pixels: np.ndarray
+    decode_ms: float
+
+
 class PictureReader:
     """Decodes pictures; as many at the same time as there are places, so that memory is bounded."""
 
@@ -60,14 +67,14 @@ class PictureReader:
             raise
         return Picture(data, hashlib.sha256(data).hexdigest(), header, pixels, elapsed)
 
-    def fit(self, rgb: np.ndarray, extractor: ExtractorInfo) -> Tuple[np.ndarray, float]:
-        """Prepare RGB pixels for this extractor; also how many milliseconds that took. Raises `ImageError`."""
+    def fit(self, rgb: np.ndarray, extractor: ExtractorInfo) -> Fitted:
+        """Prepare RGB pixels for this extractor. Raises `ImageError`."""
         try:
             image.check_size(rgb.shape[1], rgb.shape[0], self._limits)
             with self._places:
                 started = time.perf_counter()
                 pixels = image.fit(rgb, extractor.input_width, extractor.input_height)
-                return pixels, (time.perf_counter() - started) * 1000
+                return Fitted(pixels, (time.perf_counter() - started) * 1000)
         except ImageError as error:
             self._metrics.count_refused(error.code)
             raise

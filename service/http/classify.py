@@ -4,6 +4,7 @@ import time
 
 from flask import Blueprint, jsonify
 
+from service.embedder import embed_now
 from service.errors import Invalid
 from service.http.description import Parameter, describes
 from service.http.reading import truth, uploads, whole_number
@@ -39,8 +40,10 @@ def classify():
     if len(files) != 1:
         raise Invalid(f"one picture is classified at a time, got {len(files)}", "file")
     parts = services()
-    picture = parts.pictures.read(files[0].data, parts.answering.must_have_extractor())
-    embedded = parts.extraction.embed(picture.pixels)
+    data = files[0].data
+    picture, embedded = embed_now(
+        parts.extraction, parts.answering.must_have_extractor, lambda one: parts.pictures.read(data, one)
+    )
     scoring = time.perf_counter()
     answer = parts.answering.classify(embedded.embedding, top_k, embedded.extractor)
     ended = time.perf_counter()
@@ -54,7 +57,7 @@ def classify():
     parts.metrics.count_answer(answer.label)
     body = {**answer.as_dict(), "device": embedded.device, "timing_ms": timing}
     if explain:
-        found = nearest_examples(parts.store, parts.answering, embedded.embedding, answer, _NEAREST)
+        found = nearest_examples(parts.store, parts.answering, embedded, answer, _NEAREST)
         body["nearest"] = [
             {"example": one.example, "class": one.label, "similarity": round(one.similarity, 4)} for one in found
         ]

@@ -7,15 +7,17 @@ learns as examples come, and is there as long as it answers.
 import base64
 import binascii
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 from flask import Blueprint, Response, jsonify, request
 
 import coral_learn
 from coral_learn.errors import ImageError
-from service.errors import NotFound, Refused, Unavailable
-from service.extraction.supervisor import READY
+from coral_learn.extractor import ExtractorInfo
+from service.embedder import embed_now
+from service.errors import ExtractorUnavailable, NotFound, Refused, Unavailable
+from service.extraction.supervisor import READY, Embedded
 from service.http import tensors
 from service.http.description import Media, Parameter, describes
 from service.http.schemas import (
@@ -32,6 +34,7 @@ from service.http.tensors import BYTES, FP32, UINT8, InferRequest, Requested, Te
 from service.learning import LIVE
 from service.learning.answering import Answer
 from service.metrics import FROM_UPLOAD
+from service.pictures import Fitted, Picture
 
 blueprint = Blueprint("inference", __name__)
 
@@ -43,15 +46,6 @@ _OUTPUTS = (("label", BYTES, [-1]), ("score", FP32, [-1]), ("scores", FP32, [-1,
 _WHERE = "where the JSON ends, when bytes of tensors follow it"
 _EVERY_CLASS = 10**6
 _TRIES = 5
-
-
-class _Embedded(NamedTuple):
-    """A picture of a batch; times in milliseconds."""
-
-    embedding: np.ndarray
-    device: str
-    decode_ms: float
-    embed_ms: float
 
 
 @blueprint.get("/v2")
@@ -137,20 +131,20 @@ def infer(model: str, version: str = ""):
     _check(parts.answering.model, wanted)
     asked = tensors.read_request(request.get_data(), request.headers.get(tensors.HEADER))
     chosen = _outputs(asked)
-    embedded = list(_embed(parts, _input(asked)))
+    embedded = _embed(parts, _input(asked))
     scoring = time.perf_counter()
-    answers = _answers(parts, [one.embedding for one in embedded])
+    answers = _answers(parts, [one for _, one in embedded])
     head_ms = (time.perf_counter() - scoring) * 1000 / len(answers)
     tag = answers[0].model
     _check(tag, wanted)
-    for one, answer in zip(embedded, answers):
-        parts.metrics.time_stages(FROM_UPLOAD, decode=one.decode_ms, embed=one.embed_ms, head=head_ms)
+    for (picture, one), answer in zip(embedded, answers):
+        parts.metrics.time_stages(FROM_UPLOAD, decode=picture.decode_ms, embed=one.milliseconds, head=head_ms)
         parts.metrics.count_answer(answer.label)
     header = {
         "model_name": model,
         "model_version": str(tag["version"]),
         **({} if asked.id is None else {"id": asked.id}),
-        "parameters": {**tag, "version": str(tag["version"]), "device": embedded[-1].device},
+        "parameters": {**tag, "version": str(tag["version"]), "device": embedded[-1][1].device},
     }
     found = _tensors(answers)
     body, length = tensors.write_response(header, [(found[one.name], one.binary) for one in chosen])
@@ -212,21 +206,27 @@ def _outputs(asked: InferRequest) -> List[Requested]:
     return asked.outputs
 
 
-def _embed(parts: Services, given: Tensor) -> Iterator[_Embedded]:
-    extractor = parts.answering.must_have_extractor()
-    for number, one in enumerate(given.data):
-        try:
-            if given.name == PIXELS:
-                pixels, decode_ms = parts.pictures.fit(one, extractor)
-            else:
-                picture = parts.pictures.read(_encoded(one, given.texts), extractor)
-                pixels, decode_ms = picture.pixels, picture.decode_ms
-        except ImageError as error:
-            if len(given.data) == 1:
-                raise
-            raise type(error)(f"picture {number + 1} of {len(given.data)}: {error}") from error
-        embedded = parts.extraction.embed(pixels)
-        yield _Embedded(embedded.embedding, embedded.device, decode_ms, embedded.milliseconds)
+def _embed(parts: Services, given: Tensor) -> List[Tuple[Union[Picture, Fitted], Embedded]]:
+    """Each picture with its embedding, all by one extractor: it may be exchanged while a batch is embedded."""
+    for _ in range(_TRIES):
+        found = [_embed_one(parts, given, number) for number in range(len(given.data))]
+        if len({one.extractor for _, one in found}) == 1:
+            return found
+    raise ExtractorUnavailable("the extractor is exchanged too often to answer a batch; send smaller ones")
+
+
+def _embed_one(parts: Services, given: Tensor, number: int) -> Tuple[Union[Picture, Fitted], Embedded]:
+    def prepare(extractor: ExtractorInfo) -> Union[Picture, Fitted]:
+        if given.name == PIXELS:
+            return parts.pictures.fit(given.data[number], extractor)
+        return parts.pictures.read(_encoded(given.data[number], given.texts), extractor)
+
+    try:
+        return embed_now(parts.extraction, parts.answering.must_have_extractor, prepare)
+    except ImageError as error:
+        if len(given.data) == 1:
+            raise
+        raise type(error)(f"picture {number + 1} of {len(given.data)}: {error}") from error
 
 
 def _encoded(element: Any, is_text: bool) -> bytes:
@@ -239,10 +239,10 @@ def _encoded(element: Any, is_text: bool) -> bytes:
         raise Refused(f"in JSON an element of {IMAGE!r} is a picture as base64 text", "bad_request") from None
 
 
-def _answers(parts: Services, embeddings: List[np.ndarray]) -> List[Answer]:
+def _answers(parts: Services, embedded: List[Embedded]) -> List[Answer]:
     """An answer each, all of the same model: it may change while a batch is answered."""
     for _ in range(_TRIES):
-        answers = [parts.answering.classify(embedding, _EVERY_CLASS) for embedding in embeddings]
+        answers = [parts.answering.classify(one.embedding, _EVERY_CLASS, one.extractor) for one in embedded]
         if all(_columns(one) == _columns(answers[0]) for one in answers):
             return answers
     raise Unavailable("the model changes too fast to answer a batch; send smaller ones")

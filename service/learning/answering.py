@@ -96,8 +96,8 @@ class Answering:
 
     def classify(self, embedding: np.ndarray, top_k: int, extractor: Optional[str] = None) -> Answer:
         """The answer for one embedding, (D,), by the extractor with this digest. Raises `ExtractorUnavailable`."""
-        self.must_be_of(extractor)
         with self._lock:
+            self.must_be_of(extractor)
             head, model, names = self._head(), self._tag(), self._names
             classes, known = head.classes, False
             if classes:
@@ -180,6 +180,12 @@ class Answering:
         if digest not in (None, extractor.digest):
             raise ExtractorUnavailable("the extractor was exchanged while this was on its way; ask again")
         return extractor
+
+    def pipeline_of(self, digest: str) -> EmbeddingPipeline:
+        """What embeddings of this extractor go through. Raises `ExtractorUnavailable` for one not in use."""
+        with self._lock:
+            self.must_be_of(digest)
+            return self.pipeline
 
     # -- changes ----------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from typing import List, NamedTuple
 
 import numpy as np
 
+from service.extraction.supervisor import Embedded
 from service.learning.answering import Answer, Answering
 from service.store import Store
 
@@ -20,17 +21,19 @@ class Evidence(NamedTuple):
 
 
 def nearest_examples(
-    store: Store, answering: Answering, embedding: np.ndarray, answer: Answer, count: int
+    store: Store, answering: Answering, embedded: Embedded, answer: Answer, count: int
 ) -> List[Evidence]:
-    """The stored examples nearest to an embedding, (D,), nearest first, of the classes the answer holds likeliest."""
-    extractor = answering.must_have_extractor()
-    pipeline = answering.pipeline
-    asked, found, compared = pipeline(embedding)[0], [], 0
+    """The stored examples nearest to an embedding, nearest first, of the classes the answer holds likeliest.
+
+    Raises `ExtractorUnavailable` where it is of another extractor than the one in use.
+    """
+    pipeline = answering.pipeline_of(embedded.extractor)
+    asked, found, compared = pipeline(embedded.embedding)[0], [], 0
     for prediction in answer.predictions:
         stored = store.classes.find(prediction.label)
         if stored is None or compared >= _MOST_COMPARED:
             continue
-        lessons = store.examples.learnt_of(extractor.digest, stored.id, _MOST_COMPARED - compared)
+        lessons = store.examples.learnt_of(embedded.extractor, stored.id, _MOST_COMPARED - compared)
         compared += len(lessons)
         if lessons:
             similarities = pipeline(np.stack([one.embedding for one in lessons])) @ asked

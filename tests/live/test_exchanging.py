@@ -1,10 +1,13 @@
 """The exchange of the extractor of a real daemon, on an Edge TPU that isn't there and on a CPU."""
 
+import base64
 import os
 import shutil
+import threading
 import time
 
 import pytest
+import tiny_models
 
 from service.store.jobs import ENDED
 
@@ -31,7 +34,7 @@ def exchange(daemon, tmp_path):
     return reply.headers["Location"]
 
 
-def ended(daemon, job):
+def ended_job(daemon, job):
     """The job once it has ended."""
     return daemon.wait_for(lambda: next((one for one in [daemon.get(job).json] if one["state"] in ENDED), None), 60)
 
@@ -44,7 +47,7 @@ def digest(daemon):
 def test_one_that_does_not_start(daemon, tmp_path, make_picture, encode):
     """The job fails with the reason, the one before answers, and does so after a restart."""
     before, data = digest(daemon), encode(make_picture("red", 1))
-    job = ended(daemon, exchange(daemon, tmp_path))
+    job = ended_job(daemon, exchange(daemon, tmp_path))
     assert (job["state"], job["error"]["code"]) == ("failed", "extractor_unavailable")
     assert job["error"]["detail"].endswith("the one before, first_edgetpu, answers again")
     for restart in (False, True):
@@ -67,13 +70,13 @@ def test_killed_and_cancelled_while_one_loads(daemon, tmp_path, make_picture, en
     daemon.wait_for(lambda: daemon.get(job).json["state"] == "running" and daemon.get("/readyz").status == 503, 60)
     assert daemon.get(job).json["metrics"] == {"restarted": True}
     assert daemon.delete(job).json["state"] in ("running", "cancelled")
-    assert ended(daemon, job)["state"] == "cancelled"
+    assert ended_job(daemon, job)["state"] == "cancelled"
     daemon.wait_ready()
     assert digest(daemon) == before
     assert daemon.classify(data).json["class"] == "red"
     twin.unlink()
     shutil.copy(str(tmp_path / "models" / "first.tflite"), str(twin))
-    job = ended(daemon, exchange(daemon, tmp_path))
+    job = ended_job(daemon, exchange(daemon, tmp_path))
     assert job["state"] == "succeeded"
     daemon.kill()
     daemon.start()
@@ -81,6 +84,48 @@ def test_killed_and_cancelled_while_one_loads(daemon, tmp_path, make_picture, en
     daemon.wait_for(lambda: daemon.get("/v1/status").json["extractor"]["to_embed"] == 0, 30, "all embedded")
     assert digest(daemon) != before
     assert daemon.classify(data).json["class"] == "red"
+
+
+def test_answers_while_it_is_exchanged(start_daemon, tiny_model, make_picture, encode):
+    """Models with other inputs and embeddings: every answer is right, or a 503 to ask again; never half of one."""
+    colours = ("red", "green", "blue")
+    daemon = start_daemon("--model", str(tiny_model), "--false-accept-rate", "1")
+    for seed in range(12):
+        daemon.teach(colours[seed % 3], encode(make_picture(colours[seed % 3], seed)))
+    pictures, ended, found = [encode(make_picture(colour, 99)) for colour in colours], threading.Event(), []
+    inputs = {"name": "image", "datatype": "BYTES", "shape": [15]}
+    batch = dict(inputs, data=[base64.b64encode(one).decode() for one in 5 * pictures])
+
+    def classify():
+        reply = daemon.classify(pictures[0])
+        return reply, reply.status == 503 or reply.json["class"] == "red"
+
+    def infer():
+        reply = daemon.post_json("/v2/models/coral-learn/infer", {"inputs": [batch], "outputs": [{"name": "label"}]})
+        return reply, reply.status == 503 or reply.json["outputs"][0]["data"] == 5 * list(colours)
+
+    def teach():
+        reply = daemon.teach("green", encode(make_picture("green", 1000 + len(found))))
+        return reply, reply.status in (201, 503)
+
+    def ask(question):
+        while not ended.is_set():
+            found.append(question())
+
+    threads = [threading.Thread(target=ask, args=(question,)) for question in (classify, infer, teach)]
+    for thread in threads:
+        thread.start()
+    try:
+        for model in 2 * (str(tiny_models.BUNDLED), str(tiny_model)):
+            job = daemon.post_json("/v1/extractor", {"model": model}).headers["Location"]
+            assert ended_job(daemon, job)["state"] == "succeeded"
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert [reply.body for reply, right in found if not right] == []
+    codes = {reply.json.get("code", "") for reply, _ in found if reply.status == 503}
+    assert codes <= {"extractor_unavailable", "extractor_busy", "unavailable"}, codes
 
 
 def test_started_with_another_model(start_daemon, tiny_model, data, make_picture, encode):

@@ -5,7 +5,7 @@ import pytest
 
 from coral_learn.extractor import ExtractorInfo
 from coral_learn.image import ImageLimits
-from service.embedder import EmbeddedPicture, Embedder, Patience, Unusable
+from service.embedder import EmbeddedPicture, Embedder, Patience, Unusable, embed_now
 from service.errors import ExtractorBusy, ExtractorFailed, ExtractorUnavailable, NotFound, StoreError
 from service.extraction.supervisor import Embedded
 from service.metrics import Metrics
@@ -90,6 +90,29 @@ def test_exchanged_meanwhile(embed):
     extractor = ScriptedExtractor(OTHER)
     assert embed(extractor).extractor == OTHER.digest
     assert extractor.shapes == [(32, 32, 3), (16, 16, 3)]
+
+
+def test_exchanged_after_it_answered(make_picture, encode):
+    """An embedding by the extractor before is of no use: it is made anew, but not for ever."""
+    pictures, data = PictureReader(ImageLimits(), 1, Metrics()), encode(make_picture("red"))
+    extractor, asked = ScriptedExtractor(), []
+
+    def present():
+        asked.append(INFO if len(asked) % 2 == 0 and len(asked) < limit else OTHER)
+        return asked[-1]
+
+    def embed_picture():
+        asked.clear()
+        return embed_now(extractor, present, lambda info: pictures.read(data, info))
+
+    limit, extractor.info = 1, OTHER
+    picture, embedded = embed_picture()
+    assert (picture.pixels.shape, embedded.extractor) == ((32, 32, 3), OTHER.digest)  # of the right one by chance
+    extractor.info, extractor.shapes = INFO, []
+    limit = 100
+    with pytest.raises(ExtractorUnavailable, match="exchanged while this was on its way; ask again"):
+        embed_picture()
+    assert len(extractor.shapes) == 3
 
 
 def test_stopped(embed):
