@@ -131,6 +131,32 @@ def test_journal_and_import(page, taught, tmp_path):
     page.wait(lambda: taught.get("/v1/classes").json["items"][0]["examples"] == 12)
 
 
+def test_recordings_in_the_journal(page, tiny_daemon, make_picture, encode):
+    """Each is one line with the count of its pictures, however many requests it took, and is taken back whole."""
+    for name, seeds, capture in (
+        ("sky", range(2), ""),
+        ("apple", range(45), "&capture=first"),
+        ("apple", range(45, 48), "&capture=second"),
+    ):
+        for seed in seeds:
+            data = encode(make_picture("red", seed), "PNG")
+            added = tiny_daemon.ask("POST", f"/v1/examples?class={name}{capture}", data, Content_Type="image/png")
+            assert added.status == 201
+    page.open(tiny_daemon, "settings")
+    page.wait(lambda: len(page.all("#journal li")) == 4)
+    said = [one.text for one in page.all("#journal li > span:first-child")]
+    assert said == [
+        "Taught apple 3 pictures",
+        "Taught apple 45 pictures",
+        "Taught sky 1 picture",
+        "Taught sky 1 picture",
+    ]
+    page.click("#journal button")
+    page.wait(lambda: "Undone" in page.text("#toast") and counts(tiny_daemon) == [2, 45])
+    page.wait(lambda: page.text("#journal li:first-child span").startswith("Undo"))
+    assert len(page.all("#journal li")) == 5
+
+
 @pytest.fixture
 def axe():
     """The source of axe-core."""
