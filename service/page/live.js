@@ -153,6 +153,7 @@ function fillScreen() {
 
 function showNoAnswer() {
 	byId("answer").textContent = "–"
+	byId("answer").className = "unknown"
 	byId("raw").textContent = known.camera.state === "online" ? "No answers for now" : ""
 	byId("details").textContent = ""
 	replace(byId("scores"))

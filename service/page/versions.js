@@ -103,8 +103,8 @@ function list(items) {
 		"div.card",
 		table("Models", ["Compare", "Model", "Made", "Taught", "Right", ""], lines, {class: "versions"}),
 		quiet(
-			"Tick two to compare them. A version was measured on pictures set aside when it was made; ",
-			"the live model is on every picture, as if it had not been taught."
+			"Tick two to compare them. A version is measured on pictures set aside when it was made, ",
+			"the live model on all, each answered as if it had not been taught."
 		)
 	)
 }

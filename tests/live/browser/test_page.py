@@ -179,6 +179,10 @@ def test_lost_and_found_accelerator(page, start_daemon, tiny_twins, tmp_path, mo
     page.wait(lambda: shown(page) == (NOTHING, "Edge TPU lost"))
     assert (page.text("#raw"), page.text("#scores"), page.text("#details")) == ("No answers for now", "", "")
     page.wait(lambda: "the extractor is lost, the fake Edge TPU is unplugged" in page.text("#banners"))
+    record = page.card("apple").find_element("css selector", ".record")
+    page.wait(lambda: (record.text, record.get_attribute("aria-disabled")) == ("Not for now", "true"))
+    record.click()
+    page.wait(lambda: "Can't record: the fake Edge TPU is unplugged" in page.card("apple").text)
     assert page.browser.execute_async_script(LATE_ANSWER) is None
     assert page.text("#answer") == NOTHING
     source = page.one("#picture").get_attribute("src")
@@ -186,6 +190,7 @@ def test_lost_and_found_accelerator(page, start_daemon, tiny_twins, tmp_path, mo
     set_pace(daemon, None)
     bus.marker.unlink()
     page.wait(lambda: shown(page) == ("apple", "Edge TPU") and not page.text("#banners"))
+    page.wait(lambda: record.text == "Hold to record")
 
     command = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in daemon.child_pids()}
     extractor = next(pid for pid in command if b"service.extraction" in command[pid])
