@@ -95,6 +95,7 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     watching = watchers, places, metrics, _decision_rule(settings), review, temperature
     camera = Camera(camera_options(settings, store))
     live = LiveLoop(camera, extraction, answering, *watching)
+    extraction.on_health = live.tell_extractor
 
     def take_changes(now: Settings) -> None:
         review.set_budget(int(now.review_mb * MEGABYTE))

@@ -91,27 +91,18 @@ class Settings:
         "frames a second to take, at most; 0 for the camera's own pace, and one picture a second from a folder",
         0,
         240,
-    )
-    decide_threshold: float = _setting(
-        0.0, "score below which what the camera shows counts as none of the classes", 0, 1, changeable=True
-    )
-    decide_frames: int = _setting(
-        3, "equal answers in a row before a class is published as decided; 1 decides at once", 1, 1000, changeable=True
-    )
-    decide_smoothing: float = _setting(
-        0.0, "weight of the frames before in a moving average of the scores", 0, 0.95, changeable=True
-    )
-    review_mb: float = _setting(
-        50.0,
-        "megabytes of camera frames to keep for review, uncertain and novel ones; 0 keeps none",
-        0,
-        1e5,
         changeable=True,
     )
-    camera_width: int = _setting(640, "pixels a row to ask of a V4L2 camera; it gives what is nearest", 16, 8192)
-    camera_height: int = _setting(480, "rows of pixels to ask of a V4L2 camera; it gives what is nearest", 16, 8192)
+    camera_width: int = _setting(
+        640, "pixels a row to ask of a V4L2 camera; it gives what is nearest", 16, 8192, changeable=True
+    )
+    camera_height: int = _setting(
+        480, "rows of pixels to ask of a V4L2 camera; it gives what is nearest", 16, 8192, changeable=True
+    )
     camera_format: str = _setting(
-        "", "pixel format to ask of a V4L2 camera, four characters such as MJPG or YUYV (default: the driver's choice)"
+        "",
+        "pixel format to ask of a V4L2 camera, four characters such as MJPG or YUYV (default: the driver's choice)",
+        changeable=True,
     )
     camera_rotate: int = _setting(
         0, "degrees to turn the camera's picture by, clockwise: 0, 90, 180 or 270", choices=TURNS, changeable=True
@@ -131,6 +122,22 @@ class Settings:
         "folders",
         0,
         3600,
+    )
+    decide_threshold: float = _setting(
+        0.0, "score below which what the camera shows counts as none of the classes", 0, 1, changeable=True
+    )
+    decide_frames: int = _setting(
+        3, "equal answers in a row before a class is published as decided; 1 decides at once", 1, 1000, changeable=True
+    )
+    decide_smoothing: float = _setting(
+        0.0, "weight of the frames before in a moving average of the scores", 0, 0.95, changeable=True
+    )
+    review_mb: float = _setting(
+        50.0,
+        "megabytes of camera frames to keep for review, uncertain and novel ones; 0 keeps none",
+        0,
+        1e5,
+        changeable=True,
     )
     max_upload_mb: float = _setting(16.0, "largest request body, in megabytes", 0.1, 256)
     max_import_mb: float = _setting(

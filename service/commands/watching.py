@@ -37,8 +37,8 @@ def _tell(kind: str, data: Dict[str, Any]) -> None:
         rate = "" if fps is None else f"  {fps:.1f} frames/s"
         label = data["decided"] if data["decided"] is not None else "-"
         print(f"{label:<24} {data['score']:.2f}{rate}", flush=True)
-    elif kind == "camera":
+    elif kind in ("camera", "extractor"):
         reason = f": {data['reason']}" if data.get("reason") else ""
-        print(f"camera {data['state']}{reason}", file=sys.stderr)
+        print(f"{kind} {data['state']}{reason}", file=sys.stderr)
     elif kind == "model":
         print(f"model {model_in_words(data)}", file=sys.stderr)

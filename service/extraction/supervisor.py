@@ -73,7 +73,8 @@ class ExtractorSupervisor:
     timeout : seconds one embedding may take; on_device_loss : wait, or cpu to have it stand in;
     dead_link : says that the Edge TPU's link is dead, None while it isn't; on_ready, to be set before the
     start : called in the supervisor's thread with the extractor's facts and model file each time a process
-    has loaded it; otherwise, to be set like that : asked for the model to load instead when the first one can't be
+    has loaded it; otherwise, to be set like that : asked for the model to load instead when the first one can't be;
+    on_health, to be set like that : called in that thread after each change of `health`, must be quick
 
     beat : time.monotonic() when its thread last went round; it does so at least every few seconds, whatever the
     process does
@@ -94,6 +95,7 @@ class ExtractorSupervisor:
         self._timeout, self._on_device_loss, self._dead_link = timeout, on_device_loss, dead_link
         self.on_ready: Optional[Callable[[ExtractorInfo, Path], None]] = None
         self.otherwise: Callable[[], Optional[str]] = lambda: None
+        self.on_health: Callable[[], None] = lambda: None
         self._requests = Requests()
         self._stopping, self._hurry = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="extractor", daemon=True)
@@ -110,7 +112,7 @@ class ExtractorSupervisor:
         self.losses = 0
         self.recovery: Optional[float] = None
         self.info: Optional[ExtractorInfo] = None
-        self.health = Health(STARTING, "the extractor is being loaded", 0)
+        self._health = Health(STARTING, "the extractor is being loaded", 0)
 
     def start(self) -> None:
         """Start the thread, which starts the process."""
@@ -140,6 +142,16 @@ class ExtractorSupervisor:
             with contextlib.suppress(NoStandIn):  # it then says itself that it has no Edge TPU
                 model = str(twins_of(model).plain)
         return ExtractorSupervisor(model, device, arguments["threads"], self._timeout)
+
+    @property
+    def health(self) -> Health:
+        """How it is now. Set by its own thread only."""
+        return self._health
+
+    @health.setter
+    def health(self, health: Health) -> None:
+        self._health = health
+        self.on_health()
 
     @property
     def model(self) -> str:

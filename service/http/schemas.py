@@ -279,7 +279,12 @@ COMPONENTS: Dict[str, Schema] = {
         started=or_null(SECONDS),
         finished=or_null(SECONDS),
     ),
-    "Step": record(step=STEP, action=text("what was done"), details=ANYTHING, created=SECONDS),
+    "Step": record(
+        step=STEP,
+        action=text("what was done"),
+        details=dict(ANYTHING, description="to whom; steps of one capture have the same `capture`"),
+        created=SECONDS,
+    ),
     "Setting": record(
         name=TEXT,
         value={"type": ["string", "number", "boolean"]},

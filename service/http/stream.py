@@ -28,7 +28,11 @@ _MOST = 1000
     ],
 )
 def stream():
-    """classification, decision, camera and model events as they happen, or as often as asked for."""
+    """classification, decision, camera, extractor and model events as they happen, or as often as asked for.
+
+    extractor has {"state", "reason"} as in /v1/status. Until that is ready again nothing is decided, and no
+    classification comes.
+    """
     watchers, rate = services().watchers, whole_number("rate", _RATE, 1, _MOST)
     return event_response(watchers, _blocks(watchers, 1.0 / rate))
 

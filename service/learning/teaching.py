@@ -134,7 +134,8 @@ class Teaching:
 
     def add_examples(self, name: str, pictures: List[NewPicture], data: Iterable[bytes], origin: Origin) -> Taught:
         """Store pictures in a class, made when missing, and teach them to the live model. Raises `Conflict`."""
-        return self._add(ADD_EXAMPLES, name, pictures, data, [origin] * len(pictures))
+        capture = {"capture": origin.capture} if origin.capture else {}
+        return self._add(ADD_EXAMPLES, name, pictures, data, [origin] * len(pictures), **capture)
 
     def import_examples(
         self, job: str, name: str, pictures: List[NewPicture], data: Iterable[bytes], origins: Sequence[Origin]

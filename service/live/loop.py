@@ -5,13 +5,15 @@ import queue
 import threading
 import time
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Dict, NamedTuple, Optional
 
 import numpy as np
 
 from service.camera import Camera, Frame
-from service.errors import CameraError, ServiceError
+from service.errors import CameraError, ExtractorUnavailable, ServiceError
 from service.extraction import ExtractorSupervisor
+from service.extraction.supervisor import READY, Embedded
 from service.learning import Answer, Answering
 from service.live.decision import Decided, Decision, DecisionRule
 from service.live.viewfinder import Viewfinder
@@ -22,11 +24,13 @@ from service.temperature import Temperature
 
 log = logging.getLogger(__name__)
 
-CLASSIFICATION, DECISION, CAMERA, MODEL = "classification", "decision", "camera", "model"
+CLASSIFICATION, DECISION = "classification", "decision"
+CAMERA, EXTRACTOR, MODEL = "camera", "extractor", "model"
 _PREDICTIONS = 20  # a frame
 _PATIENCE = 3.0  # seconds for a picture
 _SLOW_MS = 50.0  # of an embedding, from which on the next frame is taken only after the answer
 _RATE_OVER = 2.0  # seconds the frame rate is averaged over
+_STEP = 0.5  # seconds after which a frame that waits for its embedding notices that the extractor was lost
 
 
 class _Asked(NamedTuple):
@@ -82,6 +86,7 @@ class LiveLoop:
     def start(self) -> None:
         """Start the loop; a camera may come later, by a changed setting."""
         self._tell(CAMERA, self._camera_facts())
+        self.tell_extractor()
         for thread in self._threads:
             thread.start()
 
@@ -108,6 +113,15 @@ class LiveLoop:
         """Tell watchers which model answers now."""
         with self._telling:  # asked for inside, so that an older answer can't be the last one told
             self._tell(MODEL, self._answering.model)
+
+    def tell_extractor(self) -> None:
+        """Tell watchers how the extractor is. While it is not ready nothing is decided: no old answer is passed off."""
+        with self._telling:
+            health = self._extraction.health
+            self._tell(EXTRACTOR, {"state": health.state, "reason": health.reason})
+            if health.state != READY:
+                self._slow = False  # no answer is to be waited for
+                self._tell_decision(self.decision.lose(time.time()), None)
 
     # -- taking frames ------------------------------------------------------------------------
 
@@ -143,6 +157,7 @@ class LiveLoop:
         self.captured = frame.captured
         self._tell(CAMERA, self._camera_facts())
         self.viewfinder.put(frame, now)
+        self._must_answer()
         asked = _Asked(frame, self._extraction.submit(frame.pixels), time.perf_counter(), threading.Event())
         self._asked.put(asked)
         if slow:
@@ -152,7 +167,13 @@ class LiveLoop:
 
     def _caption(self) -> str:
         """What is drawn into annotated pictures."""
-        return self.decision.now.label or "unknown"
+        return self.decision.now.label or "unknown" if self._extraction.health.state == READY else "no answer"
+
+    def _must_answer(self) -> None:
+        """Raise `ExtractorUnavailable` while the extractor is not ready: when it is, this would be an old frame."""
+        health = self._extraction.health
+        if health.state != READY:
+            raise ExtractorUnavailable(f"the extractor is {health.state}: {health.reason}")
 
     def _camera_facts(self) -> Dict[str, Any]:
         return dict(self._camera.state._asdict())
@@ -165,7 +186,8 @@ class LiveLoop:
             if asked is None:
                 if self._stopping.is_set():
                     return
-                self._tell_decision(self.decision.lose(time.time()), None)
+                with self._telling:
+                    self._tell_decision(self.decision.lose(time.time()), None)
                 continue
             try:
                 self._answer(asked)
@@ -176,36 +198,45 @@ class LiveLoop:
             asked.answered.set()
 
     def _answer(self, asked: _Asked) -> None:
-        frame, embedded = asked.frame, self._extraction.result(asked.embedding)
+        frame, embedded = asked.frame, self._embedded(asked)
         scoring = time.perf_counter()
         answer = self._answering.classify(embedded.embedding, _PREDICTIONS, embedded.extractor)
         ended = time.perf_counter()
-        self._slow = embedded.milliseconds > _SLOW_MS
         self.frames += 1
         self.dropped = frame.number - self.frames
         self._metrics.time_stages(FROM_CAMERA, embed=embedded.milliseconds, head=(ended - scoring) * 1000)
         self._metrics.count_answer(answer.label)
         self.tell_model()
-        decided = self.decision.take(answer, frame.captured, frame.came)
-        self._watchers.publish(
-            CLASSIFICATION,
-            {
-                **answer.as_dict(),
-                "decided": decided.label,
-                "decided_since": decided.since,
-                "device": embedded.device,
-                "frame": frame.number,
-                "captured": round(frame.captured, 3),
-                "fps": self._rate.count(time.monotonic()),
-                "timing_ms": {
-                    "embed": round(embedded.milliseconds, 2),
-                    "head": round((ended - scoring) * 1000, 2),
-                    "total": round((ended - asked.at) * 1000, 2),
-                },
+        facts = {
+            **answer.as_dict(),
+            "device": embedded.device,
+            "frame": frame.number,
+            "captured": round(frame.captured, 3),
+            "fps": self._rate.count(time.monotonic()),
+            "timing_ms": {
+                "embed": round(embedded.milliseconds, 2),
+                "head": round((ended - scoring) * 1000, 2),
+                "total": round((ended - asked.at) * 1000, 2),
             },
-        )
-        self._tell_decision(decided, frame.number)
+        }
+        with self._telling:
+            self._must_answer()  # once a loss was told, what it said before is no answer of now
+            self._slow = embedded.milliseconds > _SLOW_MS
+            decided = self.decision.take(answer, frame.captured, frame.came)
+            facts.update(decided=decided.label, decided_since=decided.since)
+            self._watchers.publish(CLASSIFICATION, facts)
+            self._tell_decision(decided, frame.number)
         self._offer(frame, answer, embedded.embedding)
+
+    def _embedded(self, asked: _Asked) -> Embedded:
+        """The embedding of a frame. Raises `ExtractorUnavailable` soon after a loss: pictures go on meanwhile."""
+        while True:
+            try:
+                asked.embedding.exception(_STEP)
+            except FutureTimeout:
+                self._must_answer()
+            else:
+                return self._extraction.result(asked.embedding)
 
     def _offer(self, frame: Frame, answer: Answer, embedding: np.ndarray) -> None:
         """Keep a frame that is worth a look; where it came without a picture, the next one that is like it."""

@@ -6,38 +6,60 @@ import {undo, unavailable} from "./messages.js"
 import {count, when} from "./words.js"
 
 const SHOWN = 8
+const MOST = 1000 // steps that are looked through, and that can be taken back at once
 const OF_MODELS = ["activate", "delete_version"] // change nothing that is taught
 // An import is taken back whole; older daemons didn't note which of its steps belong together.
 const canUndo = ({action, details}) => action !== "undo" && (action !== "import" || "job" in details)
 
 export async function journalCard(card) {
 	try {
-		const {items} = await getJson(`/v1/journal?size=${SHOWN}`)
+		const {items} = await getJson("/v1/journal?size=1")
 		if (!isNews(card, items)) return
-		const last = items.find(one => !OF_MODELS.includes(one.action))
-		const lines = items.map(one =>
+		const done = await gestures()
+		const last = done.find(one => !OF_MODELS.includes(one.action))
+		const lines = done.map(one =>
 			make(
 				"li",
 				make("span", words(one)),
 				make("span.quiet", when(one.created)),
 				one === last && canUndo(one)
-					? working(undoing(one), () => undo([one.step]), "small", {"aria-label": `${undoing(one)}: ${words(one)}`})
+					? working(undoing(one), () => undo(one.steps), "small", {"aria-label": `${undoing(one)}: ${words(one)}`})
 					: null
 			)
 		)
-		replace(card, make("h3", "Lately"), items.length ? make("ul.journal", ...lines) : quiet("Nothing was done yet."))
+		replace(card, make("h3", "Lately"), lines.length ? make("ul.journal", ...lines) : quiet("Nothing was done yet."))
 	} catch (error) {
 		unavailable(card, error, "the journal")
 	}
 }
 
+// The newest ones, as many steps as that takes. The pictures of one recording came by many, and count and go as one.
+async function gestures() {
+	for (let size = 5 * SHOWN; ; size *= 5) {
+		const {items, total} = await getJson(`/v1/journal?size=${size}`)
+		const found = []
+		for (const one of items) {
+			const [before] = found.slice(-1)
+			if (before && isSame(before, one)) {
+				before.steps.push(one.step)
+				before.pictures += pictures(one)
+			} else found.push({...one, steps: [one.step], pictures: pictures(one)})
+		}
+		if (found.length > SHOWN || total === items.length || size >= MOST) return found.slice(0, SHOWN)
+	}
+}
+
+const isSame = (one, other) =>
+	["capture", "name"].every(part => one.details[part] && one.details[part] === other.details[part])
+
+// How many pictures a step is about, NaN where it doesn't say.
+const pictures = ({details: {examples = NaN}}) => (examples.length === undefined ? examples : examples.length)
+
 const undoing = ({action}) => (action === "import" ? "Undo the whole import" : "Undo")
 
-function words({action, details}) {
+function words({action, details, pictures}) {
 	const name = details.name || details.class || ""
-	const many = details.examples
-		? count(details.examples.length === undefined ? details.examples : details.examples.length, "picture")
-		: "pictures"
+	const many = isNaN(pictures) ? "pictures" : count(pictures, "picture")
 	const texts = {
 		add_examples: `Taught ${name} ${many}`,
 		import: `Imported ${name} ${many}`,

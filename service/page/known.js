@@ -14,6 +14,7 @@ export const known = {
 	total: 0,
 	status: null,
 	camera: {state: "starting", reason: ""},
+	extractor: {state: "starting"},
 	connected: false
 }
 
@@ -79,4 +80,8 @@ export async function keepStatus() {
 hear("model", refresh)
 hear("camera", camera => {
 	known.camera = camera
+})
+hear("extractor", extractor => {
+	known.extractor = extractor
+	refresh()
 })

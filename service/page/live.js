@@ -13,7 +13,7 @@ const MOST_BARS = 8
 const SPEAK_EVERY = 2500
 const UNKNOWN = "nothing I know"
 
-const isLive = () => known.camera.state === "online"
+const isLive = () => known.camera.state === "online" && known.extractor.state === "ready"
 
 let bars = [] // names with a bar
 const strength = new Map() // of each class, over the last answers
@@ -124,6 +124,20 @@ function letGo() {
 	byId("why").focus()
 }
 
+// An answer that none follows for long is not of now: the extractor may hang.
+let silence = 0
+
+function hearAnswer(answer) {
+	if (!isLive() || isPinned()) return // an answer may come later than the loss
+	showAnswer(answer, answer.decided)
+	clearTimeout(silence)
+	silence = setTimeout(showLoss, Math.max(3000, 4000 / (answer.fps || 0.4)))
+}
+
+function showLoss() {
+	if (!isPinned()) showNoAnswer()
+}
+
 // ---- the start
 
 function toggleView(event) {
@@ -139,7 +153,9 @@ function fillScreen() {
 
 function showNoAnswer() {
 	byId("answer").textContent = "–"
-	byId("raw").textContent = byId("details").textContent = ""
+	byId("answer").className = "unknown"
+	byId("raw").textContent = known.camera.state === "online" ? "No answers for now" : ""
+	byId("details").textContent = ""
 	replace(byId("scores"))
 	bars = []
 	say()
@@ -154,12 +170,8 @@ export function startLive() {
 	byId("view").onclick = toggleView
 	byId("fill").hidden = !document.fullscreenEnabled
 	byId("fill").onclick = fillScreen
-	hear("classification", answer => {
-		if (isLive() && !isPinned()) showAnswer(answer, answer.decided) // an answer may come later than the loss
-	})
-	hear("camera", () => {
-		if (!isLive() && !isPinned()) showNoAnswer()
-	})
+	hear("classification", hearAnswer)
+	for (const kind of ["camera", "extractor"]) hear(kind, () => isLive() || showLoss())
 	hear("classes", forgetGone)
 	hear("picture", () => {
 		byId("why").disabled = byId("view").disabled = !shownPicture()

@@ -38,14 +38,21 @@ const REASONS = {
 	none: "No camera: add pictures instead",
 	lost: "The camera is lost",
 	starting: "The camera starts…",
-	away: "Not connected"
+	away: "Not connected",
+	online: "Not for now" // it could not be embedded
+}
+
+function whyNot() {
+	const {camera, extractor} = known
+	if (camera.state !== "online") return camera.reason || "there is no camera"
+	return extractor.state === "ready" ? "" : extractor.reason || "the extractor starts"
 }
 
 export function showReadiness(element, name) {
 	if (element.classList.contains("recording")) return
-	const ready = known.camera.state === "online"
+	const ready = !whyNot()
 	element.setAttribute("aria-disabled", String(!ready))
-	element.textContent = ready ? "Hold to record" : REASONS[known.camera.state] || "No camera"
+	element.textContent = ready ? "Hold to record" : REASONS[known.camera.state]
 	element.setAttribute("aria-label", ready ? `Hold to record ${name}` : `${element.textContent}. Record ${name}`)
 }
 
@@ -56,7 +63,7 @@ class Hold {
 
 	begin() {
 		if (this.element.getAttribute("aria-disabled") === "true")
-			return this.tell(`Can't record: ${known.camera.reason || "there is no camera"}.`)
+			return this.tell(`Can't record: ${whyNot()}.`)
 		this.held = true
 		if (!this.running) this.run()
 	}

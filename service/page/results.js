@@ -8,7 +8,7 @@ import {hue, known} from "./known.js"
 import {attempt, unavailable} from "./messages.js"
 import {hear} from "./news.js"
 import {isShown, whenShown} from "./tabs.js"
-import {count, headName, percent, versionName} from "./words.js"
+import {choiceWords, headName, measuredWords, percent, versionName} from "./words.js"
 
 const ASKED_AGAIN = 5 // times that a live model not yet measured is asked
 
@@ -67,7 +67,7 @@ async function show() {
 		replace(
 			view,
 			choice(models.items, version),
-			summary(report, version),
+			summary(report),
 			findings(report, show),
 			confusionCard(report),
 			historyCard(report)
@@ -103,14 +103,10 @@ function choice(models, version) {
 	return make("div.row", make("h3", "Results"), select)
 }
 
-function summary(report, version) {
-	const {figures} = report
+function summary(report) {
+	const {figures, choice} = report
 	if (!figures.examples)
 		return make("div.card", quiet("Nothing could be measured: there are too few pictures. Show more of each class."))
-	const words =
-		version === "live"
-			? `of ${count(figures.examples, "picture")}, each answered as if it had not been taught`
-			: `of ${count(figures.examples, "picture")} set aside and not trained on`
 	const lines = classAccuracy(figures).map(({name, all, share}) =>
 		make(
 			"li",
@@ -122,8 +118,9 @@ function summary(report, version) {
 	)
 	return make(
 		"div.card.summary",
-		make("div", make("p.figure", percent(figures.accuracy, 1)), make("p", "right"), quiet(words)),
-		make("ol.bars", {"aria-label": "Right by class"}, ...lines)
+		make("div", make("p.figure", percent(figures.accuracy, 1)), make("p", "right"), quiet(measuredWords(report))),
+		make("ol.bars", {"aria-label": "Right by class"}, ...lines),
+		choice && quiet(choiceWords(choice))
 	)
 }
 

@@ -65,6 +65,10 @@ function changeable(items) {
 }
 
 const TITLES = {
+	camera_fps: "Most frames a second",
+	camera_width: "Picture width",
+	camera_height: "Picture height",
+	camera_format: "Pixel format",
 	camera_rotate: "Turn the picture",
 	camera_mirror: "Mirror the picture",
 	camera_roi: "Part of the picture",

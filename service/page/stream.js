@@ -57,13 +57,13 @@ function showCamera(camera) {
 }
 
 function showDevice(status) {
-	byId("device").textContent =
-		status.device === "edgetpu" ? "Edge TPU" : (status.device || "no extractor").toUpperCase()
-	byId("device").title = status.device_reason
 	const {state, reason} = status.extractor
+	const name = {edgetpu: "Edge TPU", cpu: "CPU"}[status.device] || "extractor"
+	byId("device").textContent = name + {lost: " lost", starting: " starts", ready: ""}[state]
+	byId("device").title = status.device_reason
 	const text =
-		state === "lost" || state === "starting"
-			? `No answers for now: ${state === "lost" ? "the extractor is lost, " : ""}${reason}.`
+		state !== "ready"
+			? `No answers for now: ${state === "lost" ? "the extractor is lost, " : ""}${reason}. They come back by themselves.`
 			: status.degraded
 				? `The accelerator is not in use: ${status.device_reason}. Answers come from the CPU, slower.`
 				: ""

@@ -8,7 +8,7 @@ import {attempt} from "./messages.js"
 import {hear, tell} from "./news.js"
 import {optionFields, readOptions} from "./options.js"
 import {activate} from "./switching.js"
-import {headName, percent} from "./words.js"
+import {choiceWords, headName, percent} from "./words.js"
 
 const LEAST_CLASSES = 2
 
@@ -116,6 +116,7 @@ async function showResult(job) {
 		make("h3", title),
 		accuracy === null ? null : row(bar(accuracy, {class: "bar wide"}), make("strong", percent(accuracy))),
 		make("p", report ? `${headName(report.head)}: ${why}.` : `${why}.`),
+		report && report.choice && !activated && quiet(choiceWords(report.choice)), // else the results below say it
 		use
 	)
 }

@@ -8,7 +8,7 @@ import {hear} from "./news.js"
 import {classAccuracy, getReport} from "./results.js"
 import {activate} from "./switching.js"
 import {isShown, whenShown} from "./tabs.js"
-import {count, headName, percent, versionName, when} from "./words.js"
+import {count, headName, measuredWords, percent, versionName, when} from "./words.js"
 
 const LIVE_HEADS = ["imprinting", "lda", "knn"]
 
@@ -102,7 +102,10 @@ function list(items) {
 	return make(
 		"div.card",
 		table("Models", ["Compare", "Model", "Made", "Taught", "Right", ""], lines, {class: "versions"}),
-		quiet("Tick two to compare them. Each is measured on pictures it was not trained on, set aside when it was made.")
+		quiet(
+			"Tick two to compare them. A version is measured on pictures set aside when it was made, ",
+			"the live model on all, each answered as if it had not been taught."
+		)
 	)
 }
 
@@ -177,9 +180,13 @@ async function comparison(items) {
 			shares.map(map => map.get(name))
 		)
 	)
-	const titles = pair.map(one => `${versionName(one.version)}, ${headName(one.head)}`)
+	const titles = pair.map((one, index) => {
+		const how = reports[index] && make("span.quiet.kind", measuredWords(reports[index]))
+		return make("span", `${versionName(one.version)}, ${headName(one.head)}`, how)
+	})
 	const shown = table("Comparison", ["right", ...titles], [all, ...lines])
-	return make("div.card", {id: "comparison"}, make("h3", "Side by side"), shown)
+	const apart = compared.includes("live") && quiet("The two are measured differently: a small lead means nothing.")
+	return make("div.card", {id: "comparison"}, make("h3", "Side by side"), shown, apart)
 }
 
 // ---- files

@@ -29,6 +29,22 @@ const HEADS = {
 export const headName = head => HEADS[head] || head
 export const versionName = version => (version === "live" ? "live model" : `version ${version}`)
 
+// How the figures of a report came about: a version is measured otherwise than the live model.
+export const measuredWords = ({held_out: held, left_out: left}) =>
+	held
+		? `on ${count(held.examples, "picture")} set aside and not trained on`
+		: `on ${count(left.examples, "picture")}, each answered as if it had not been taught`
+
+// Why training took this kind of head: a report's `choice`, which is null where the kind was given.
+export function choiceWords({kind, accuracy, examples, reason}) {
+	const tried = Object.entries(accuracy).sort((one, other) => other[1] - one[1])
+	if (!tried.length) return sentence(reason)
+	const figures = tried.map(([head, share]) => `${headName(head)} ${percent(share, 1)}`).join(", ")
+	const why = accuracy[kind] === tried[0][1] ? "none did better" : "chance alone may have put it behind"
+	const where = `in a cross-validation on ${count(examples, "picture")}`
+	return `Of all kinds ${headName(kind)} was taken, as ${why} ${where}: ${figures}.`
+}
+
 // What an answer to teaching says beside its counts: what is odd about the pictures, and how good it is by now.
 // The figure means something once two classes have two pictures each, one to compare with and one to try.
 export function taughtWords(answer, classes) {

@@ -56,10 +56,40 @@ def test_refusals(start_daemon, tiny_model):
     wrong = change(daemon, {"review_mb": -1, "decide_threshold": "x", "port": 80, "decide_smoothing": 0.5})
     assert (wrong.status, wrong.json["code"]) == (422, "settings_invalid")
     assert [one["field"] for one in wrong.json["errors"]] == ["review_mb", "decide_threshold", "port"]
+    wrong = change(daemon, {"camera_format": "MJP", "camera_width": 8.5, "camera_height": 9, "camera_fps": 241})
+    assert wrong.status == 422
+    assert {one["field"]: one["detail"] for one in wrong.json["errors"]} == {
+        "camera_format": 'camera_format can\'t be "MJP": a format has four letters or digits, such as MJPG or YUYV',
+        "camera_width": "camera_width is a whole number, got 8.5",
+        "camera_height": "camera_height can't be 9: allowed is 16 to 8192",
+        "camera_fps": "camera_fps can't be 241: allowed is 0 to 240",
+    }
     fixed = change(daemon, {"decide_frames": 5, "decide_smoothing": 0.5})
     assert (fixed.status, fixed.json["code"]) == (409, "setting_fixed")
     assert change(daemon, []).json["code"] == "body_invalid"
     assert daemon.get("/v1/settings").json == before
+
+
+def test_camera_is_opened_anew(start_daemon, tiny_model, tmp_path, make_picture, encode):
+    """Its size, format and pace are taken over at once, each by a new process; what changes nothing starts none."""
+    (tmp_path / "one.png").write_bytes(encode(make_picture("red"), "PNG"))
+    daemon = start_daemon("--model", str(tiny_model), "--camera", str(tmp_path))
+
+    def is_open(restarts):
+        camera = daemon.get("/v1/status").json["camera"]
+        return (camera["state"], camera["restarts"]) == ("online", restarts)
+
+    daemon.wait_for(lambda: is_open(0), what="the camera")
+    changes = [("camera_width", 320, 320), ("camera_height", 240, 240), ("camera_format", "mjpg", "MJPG")]
+    for count, (name, value, shown) in enumerate([*changes, ("camera_fps", 50, 50.0)], 1):
+        changed = items(change(daemon, {name: value}))[name]
+        assert (changed["value"], changed["changeable"]) == (shown, True)
+        daemon.wait_for(lambda restarts=count: is_open(restarts), what=name)
+    before = daemon.get("/v1/status").json["counts"]["frames"]
+    daemon.wait_for(lambda: daemon.get("/v1/status").json["counts"]["frames"] > before + 60, what="a minute's pictures")
+    assert change(daemon, {"camera_fps": 50.0, "camera_format": "MJPG"}).status == 200
+    change(daemon, dict.fromkeys(("camera_width", "camera_height", "camera_format", "camera_fps")))
+    daemon.wait_for(lambda: is_open(5), what="the defaults")
 
 
 def test_passwords_are_hidden(start_daemon, tiny_model):

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from coral_learn.runtime.fake_bus import FakeBus
+
 
 @pytest.fixture
 def camera_folder(tmp_path, make_picture, encode):
@@ -81,12 +83,42 @@ def test_stream_carries_what_is_seen(watched):
     assert [one["captured"] for one in seen] == sorted(one["captured"] for one in seen)
 
 
-def test_stream_starts_with_camera_and_model(watched):
-    """Who connects learns at once how the camera is and which model answers."""
+def test_stream_starts_with_the_state_of_things(watched):
+    """Who connects learns at once how the camera and the extractor are, and which model answers."""
     with events_of(watched) as events:
-        first = dict(next(events) for _ in range(3))
+        first = dict(next(events) for _ in range(5))
     assert first["camera"]["state"] == "online"
+    assert first["extractor"]["state"] == "ready"
     assert first["model"]["head"] == "imprinting"
+
+
+def test_extractor_that_is_lost(start_daemon, tiny_twins, camera_folder, make_picture, encode, tmp_path, monkeypatch):
+    """Told at once; from then on nothing is decided or answered, and pictures go on, until it is back."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    bus = FakeBus(tmp_path)
+    flags = "--device", "fake", "--camera", str(camera_folder), "--camera-fps", "20", "--decide-frames", "1"
+    daemon = start_daemon("--model", str(tiny_twins), *flags)
+    for colour in ("red", "green", "blue"):
+        assert daemon.teach(colour, encode(make_picture(colour))).status == 201
+    with events_of(daemon) as events:
+        next(data for event, data in events if event == "decision" and data["decided"] == "blue")
+        bus.unplug()
+        told = []
+
+        def tell_until(state):
+            while not told or (told[-1][0], told[-1][1].get("state")) != ("extractor", state):
+                told.append(next(events))
+            return told[-1][1]
+
+        assert "unplugged" in tell_until("lost")["reason"]
+        frame = daemon.get("/v1/camera/snapshot.jpg").headers["X-Frame"]
+        daemon.wait_for(lambda: daemon.get("/v1/camera/snapshot.jpg").headers["X-Frame"] != frame, what="a picture")
+        bus.marker.unlink()
+        tell_until("ready")
+        assert next(data for event, data in events if event == "classification")["device"] == "edgetpu"
+    kinds = [kind for kind, _ in told]
+    assert "classification" not in kinds[kinds.index("extractor") :]
+    assert [data["decided"] for kind, data in told if kind == "decision"][-1] is None
 
 
 def test_two_watchers_while_uploads_go_on(watched, make_picture, encode):

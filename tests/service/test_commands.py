@@ -269,6 +269,7 @@ def test_train_sends_options_and_waits(server, capsys):
 def test_watch_prints_frames_as_they_come(server, capsys):
     """Class, score and frames a second, a line each; JSON lines have everything; --count ends it."""
     blocks = [b'event: camera\ndata: {"state": "online", "reason": ""}\n\n']
+    blocks.append(b'event: extractor\ndata: {"state": "lost", "reason": "it was unplugged"}\n\n')
     for number in range(3):
         facts = {"decided": "cat" if number else None, "score": 0.5, "fps": 10.0 if number else None}
         blocks.append(b"event: classification\ndata: " + json.dumps(facts).encode() + b"\n\n")
@@ -280,11 +281,11 @@ def test_watch_prints_frames_as_they_come(server, capsys):
         ["cat", "0.50", "10.0", "frames/s"],
         ["cat", "0.50", "10.0", "frames/s"],
     ]
-    assert err == "camera online\n"
+    assert err == "camera online\nextractor lost: it was unplugged\n"
     assert main(["watch", "--json", "--count", "2"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["event"] for line in lines] == ["camera", "classification", "classification"]
-    assert [line["fps"] for line in lines[1:]] == [None, 10.0]
+    assert [line["event"] for line in lines] == ["camera", "extractor", "classification", "classification"]
+    assert [line["fps"] for line in lines[2:]] == [None, 10.0]
 
 
 def test_watch_without_a_camera(server, capsys):

@@ -1,10 +1,15 @@
 """The drawn pictures that stand in for a camera."""
 
 import numpy as np
+import pytest
 
 from coral_learn import image
+from service.assembly import camera_options
+from service.camera.sources import AUTO, resolve_camera
 from service.camera.sources.folder import FolderSource
-from service.demo import THINGS, draw, draw_demo, picture_of
+from service.demo import DRAWN, FPS, THINGS, draw, draw_demo, picture_of
+from service.settings import Settings
+from service.store import Store
 
 
 def test_one_thing_after_the_other(tmp_path):
@@ -26,3 +31,15 @@ def test_what_was_drawn_stays(tmp_path):
     draw_demo(folder)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert picture_of("star", 1) in before
+
+
+def test_its_pace_is_a_setting(tmp_path):
+    """Slow enough to record from, or as fast as is asked for."""
+    if resolve_camera(AUTO) is not None:
+        pytest.skip("a camera is connected")
+    store = Store(tmp_path / "data")
+    try:
+        shown = [camera_options(Settings(demo=True, camera_fps=fps), store) for fps in (0.0, 5.0)]
+    finally:
+        store.close()
+    assert [(one.kind, one.fps) for one in shown] == [(DRAWN, FPS), (DRAWN, 5.0)]

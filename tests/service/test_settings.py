@@ -130,4 +130,5 @@ def test_example_configuration_marks_what_can_be_reloaded():
     """A changeable setting and the log's level; no other."""
     marks = re.findall(r"(\[reload\])?\n#([a-z-]+) =", example_config())
     assert [name for mark, name in marks if mark and name in ("port", "model")] == []
-    assert {name for mark, name in marks if mark} >= {"camera", "decide-frames", "log-level"}
+    named = {"camera", "camera-width", "camera-height", "camera-format", "camera-fps", "decide-frames", "log-level"}
+    assert {name for mark, name in marks if mark} >= named

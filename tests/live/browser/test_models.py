@@ -1,5 +1,7 @@
 """The page in a real Chromium: training, results, versions, and the views beside them."""
 
+import re
+
 import pytest
 from teaching import teach_mostly_right
 
@@ -95,6 +97,63 @@ def test_switch_and_compare_versions(page, taught):
     assert "nearest neighbours" in page.text("#model")
 
 
+def test_how_a_version_was_measured(page, taught):
+    """Beside the live model, which is measured otherwise, it is said; two versions were measured alike."""
+    for head in ("softmax", "lda"):
+        taught.train(head=head, activate="never")
+    page.open(taught, "versions")
+    for version in ("live", "1"):
+        page.click(f"tr[data-version='{version}'] input")
+    page.wait(lambda: "measured differently" in page.text("#comparison"))
+    ways = [one.text for one in page.all("#comparison thead .kind")]
+    assert ways == [
+        "on 25 pictures, each answered as if it had not been taught",
+        "on 5 pictures set aside and not trained on",
+    ]
+    page.click("tr[data-version='2'] input")
+    page.wait(lambda: "version 2" in page.text("#comparison") and "live model" not in page.text("#comparison"))
+    assert "measured differently" not in page.text("#comparison")
+
+
+def test_why_this_kind_of_head(page, taught):
+    """Where the best of all was asked for, one sentence says why it is that, with the figures of all kinds."""
+    page.open(taught, "train-view")
+    train(page, "auto")
+    page.wait(lambda: "Version 1 answers now" in page.text("#job"))
+    choice = taught.get("/v1/models/1/report").json["choice"]
+    said = page.wait(lambda: next(one.text for one in page.all("#results .summary .quiet") if "taken" in one.text))
+    assert f"in a cross-validation on {choice['examples']} pictures: " in said
+    for head in ("imprinting", "softmax regression", "linear discriminant", "nearest neighbours"):
+        assert head in said
+    shown = [float(figure) for figure in re.findall(r"([\d.]+) %", said)]
+    expected = sorted((round(100 * share, 1) for share in choice["accuracy"].values()), reverse=True)
+    assert shown == pytest.approx(expected, abs=0.11)
+
+    page.click("#train-options select[name=activate] option[value=never]")
+    page.click("#train")
+    page.wait(lambda: "Version 2 is kept" in page.text("#job") and "Of all kinds" in page.text("#job"))
+
+
+# What is said of kinds that did equally well, of one a little behind, and where nothing could be measured.
+CHOICES = """
+const done = arguments[arguments.length - 1];
+import("/page/words.js").then(({choiceWords}) => {
+  const of = (kind, accuracy, reason) => choiceWords({kind, accuracy, examples: 20, reason});
+  const nothing = of("lda", {}, "there is only one class");
+  done([of("lda", {softmax: 0.95, lda: 0.95}), of("lda", {lda: 0.9, knn: 1}), nothing]);
+}, done);
+"""
+
+
+def test_words_for_a_choice(page, tiny_daemon):
+    """No kind is said to be the best that is not, and nothing is shown as measured that was not."""
+    page.open(tiny_daemon)
+    equal, behind, nothing = page.browser.execute_async_script(CHOICES)
+    assert "as none did better" in equal and "softmax regression 95.0 %, linear discriminant 95.0 %." in equal
+    assert "as chance alone may have put it behind" in behind and "nearest neighbours 100.0 %" in behind
+    assert nothing == "There is only one class."
+
+
 def test_delete_a_version(page, taught):
     """One that does not answer can be deleted, once that is confirmed; the one that answers has no button for it."""
     for _ in range(2):
@@ -133,6 +192,32 @@ def test_journal_and_import(page, taught, tmp_path):
     page.wait(lambda: "Undo the whole import" in page.text("#journal"))
     page.click("#journal button")
     page.wait(lambda: taught.get("/v1/classes").json["items"][0]["examples"] == 12)
+
+
+def test_recordings_in_the_journal(page, tiny_daemon, make_picture, encode):
+    """Each is one line with the count of its pictures, however many requests it took, and is taken back whole."""
+    for name, seeds, capture in (
+        ("sky", range(2), ""),
+        ("apple", range(45), "&capture=first"),
+        ("apple", range(45, 48), "&capture=second"),
+    ):
+        for seed in seeds:
+            data = encode(make_picture("red", seed), "PNG")
+            added = tiny_daemon.ask("POST", f"/v1/examples?class={name}{capture}", data, Content_Type="image/png")
+            assert added.status == 201
+    page.open(tiny_daemon, "settings")
+    page.wait(lambda: len(page.all("#journal li")) == 4)
+    said = [one.text for one in page.all("#journal li > span:first-child")]
+    assert said == [
+        "Taught apple 3 pictures",
+        "Taught apple 45 pictures",
+        "Taught sky 1 picture",
+        "Taught sky 1 picture",
+    ]
+    page.click("#journal button")
+    page.wait(lambda: "Undone" in page.text("#toast") and counts(tiny_daemon) == [2, 45])
+    page.wait(lambda: page.text("#journal li:first-child span").startswith("Undo"))
+    assert len(page.all("#journal li")) == 5
 
 
 @pytest.fixture

@@ -4,8 +4,11 @@ import base64
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
+
+from coral_learn.runtime.fake_bus import FakeBus
 
 MOST_BYTES = 148_000  # 150 kB are promised
 NOTHING = "\u2013"  # an en dash
@@ -157,6 +160,58 @@ def test_lost_and_found_camera(page, seen, make_picture, encode):
     page.wait(lambda: "camera" not in page.text("#banners"))
     page.one("#picture")
     page.wait(lambda: record.text == "Hold to record" and page.text("#answer") == "apple")
+
+
+def test_lost_and_found_accelerator(page, start_daemon, tiny_twins, tmp_path, monkeypatch, make_picture, encode):
+    """Unplugged or silent, the page shows no answer as live, though the picture goes on; it says why, and recovers."""
+    (tmp_path / "camera").mkdir()
+    (tmp_path / "camera" / "0.png").write_bytes(encode(make_picture("red", 0), "PNG"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    bus = FakeBus(tmp_path)
+    flags = "--device", "fake:vanish=60", "--camera", str(tmp_path / "camera")
+    daemon = start_daemon("--model", str(tiny_twins), *flags)
+    daemon.teach("apple", encode(make_picture("red", 5), "PNG"), "image/png")
+    page.open(daemon)
+    page.wait(lambda: shown(page) == ("apple", "Edge TPU"))
+    page.browser.execute_script("window.loaded = true")
+
+    set_pace(daemon, 30)  # until here a picture a second, so that it does not vanish too early
+    page.wait(lambda: shown(page) == (NOTHING, "Edge TPU lost"))
+    assert (page.text("#raw"), page.text("#scores"), page.text("#details")) == ("No answers for now", "", "")
+    page.wait(lambda: "the extractor is lost, the fake Edge TPU is unplugged" in page.text("#banners"))
+    record = page.card("apple").find_element("css selector", ".record")
+    page.wait(lambda: (record.text, record.get_attribute("aria-disabled")) == ("Not for now", "true"))
+    record.click()
+    page.wait(lambda: "Can't record: the fake Edge TPU is unplugged" in page.card("apple").text)
+    assert page.browser.execute_async_script(LATE_ANSWER) is None
+    assert page.text("#answer") == NOTHING
+    source = page.one("#picture").get_attribute("src")
+    page.wait(lambda: page.one("#picture").get_attribute("src") != source)
+    set_pace(daemon, None)
+    bus.marker.unlink()
+    page.wait(lambda: shown(page) == ("apple", "Edge TPU") and not page.text("#banners"))
+    page.wait(lambda: record.text == "Hold to record")
+
+    command = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in daemon.child_pids()}
+    extractor = next(pid for pid in command if b"service.extraction" in command[pid])
+    os.kill(extractor, signal.SIGSTOP)
+    try:
+        page.wait(lambda: (page.text("#answer"), page.text("#raw")) == (NOTHING, "No answers for now"))
+    finally:
+        os.kill(extractor, signal.SIGCONT)
+    page.wait(lambda: page.text("#answer") == "apple")
+    assert page.browser.execute_script("return window.loaded")
+
+
+def set_pace(daemon, fps) -> None:
+    """Have the camera give so many pictures a second, None for its own pace."""
+    body = json.dumps({"camera_fps": fps}).encode()
+    assert daemon.ask("PATCH", "/v1/settings", body, Content_Type="application/json").status == 200
+
+
+def shown(page) -> tuple:
+    """The answer, and what the sign of the device says."""
+    return page.text("#answer"), page.text("#device")
 
 
 # What the daemon would say without its Edge TPU.

@@ -89,6 +89,25 @@ def test_settings(page, tiny_daemon):
     assert "data folder" in page.text("#settings details").lower() or "Data dir" in page.text("#settings details")
 
 
+def test_camera_settings(page, start_daemon, tiny_model, tmp_path, make_picture, encode):
+    """A camera's size, format and pace are changed on the page; a format that is none is explained beside its field."""
+    (tmp_path / "one.png").write_bytes(encode(make_picture("red"), "PNG"))
+    daemon = start_daemon("--model", str(tiny_model), "--camera", str(tmp_path))
+    page.open(daemon, "settings")
+    labels = [one.text for one in page.wait(lambda: page.all("#settings-form label"))]
+    assert labels[1:5] == ["Most frames a second", "Picture width", "Picture height", "Pixel format"]
+    for name, text in (("camera_format", "mjp"), ("camera_fps", "20")):
+        page.one(f"#settings-form [name={name}]").clear()
+        page.one(f"#settings-form [name={name}]").send_keys(text)
+    page.press("\n")
+    page.wait(lambda: "four letters or digits" in page.text("[data-field=camera_format] .bad"))
+    assert page.focused().get_attribute("name") == "camera_format"
+    page.press("g\n")
+    page.wait(lambda: "Saved" in page.text("#toast"))
+    values = {one["name"]: one["value"] for one in daemon.get("/v1/settings").json["items"]}
+    assert (values["camera_format"], values["camera_fps"]) == ("MJPG", 20)
+
+
 def test_disable_a_class(page, taught):
     """A class out of use keeps its pictures and has no bar; taken back, it is as before."""
     page.open(taught)
