@@ -4,7 +4,7 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Optional
 
 from coral_learn.catalog import bundled_model
 from coral_learn.extractor import ExtractorInfo
@@ -18,12 +18,14 @@ from service.capturing import Capturing
 from service.demo import DRAWN, FPS, draw_demo
 from service.doctor.practice import Practice
 from service.extraction import ExtractorSupervisor
+from service.extraction.supervisor import LOST
 from service.http.access import Access
 from service.http.services import Services
 from service.jobs import JobQueue
 from service.jobs.choice import EXCHANGE, ModelChoice
 from service.jobs.exchanging import Exchange
 from service.jobs.importing import IMPORT, Importing
+from service.jobs.queue import TRAIN
 from service.jobs.reembedding import REEMBED, Reembedding
 from service.learning import Answering, Teaching, Versions, pretrained_of
 from service.lessons import Lessons
@@ -110,10 +112,15 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     importing = Importing(store, extraction, pictures, answering, teaching, limits, most_unpacked, live.tell_model)
     exchange = Exchange(store, extraction, pictures, choice)
     workers = {IMPORT: importing.run, EXCHANGE: exchange.run, REEMBED: reembedding.run}
+
+    def why_held(kind: str) -> Optional[str]:
+        # Where no extractor can be loaded another one may be tried.
+        if answering.extractor is None and not (kind == EXCHANGE and extraction.health.state == LOST):
+            return "the extractor has not been loaded yet"
+        return reembedding.incomplete if kind == TRAIN else None
+
     memory = settings.job_memory_mb * MEGABYTE or half_of_machine()
-    jobs = JobQueue(
-        store, answering, versions, metrics, live.tell_model, *rates, workers, lambda: reembedding.incomplete, memory
-    )
+    jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers, why_held, memory)
     reembedding.on_missing = partial(jobs.need, REEMBED, {})
     calibrating = Calibrating(store, answering, versions, *rates)
     lessons = Lessons(store, extraction, pictures, answering, teaching, calibrating)

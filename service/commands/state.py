@@ -29,7 +29,9 @@ def status(client: Client, parsed: argparse.Namespace) -> int:
     extractor, counts, camera, model = (status[name] for name in ("extractor", "counts", "camera", "model"))
     print(f"coral-learn {status['version']} at {client.url}")
     print(f"device     {status['device'] or 'none'}: {status['device_reason']}{' (degraded)' * status['degraded']}")
-    print(f"extractor  {extractor.get('name') or 'none'}, {extractor['state']}")
+    instead = extractor.get("instead_of")
+    told = "" if instead is None else f", instead of {instead or 'the bundled one'}, which is set"
+    print(f"extractor  {extractor.get('name') or 'none'}, {extractor['state']}{told}")
     unseen = (model.get("unseen") or {}).get("examples")
     print(f"model      {model_in_words(model)}" + (f"; {unseen} examples it has not seen" if unseen else ""))
     print(f"taught     {counts['classes']} classes, {counts['examples']} examples")

@@ -13,6 +13,7 @@ from service.http import (
     camera,
     classes,
     classify,
+    conditions,
     docs,
     doctor,
     examples,
@@ -64,7 +65,7 @@ def create_app(services: Services) -> Flask:
     problems.register(app)
     access.register(app, services.access)
     app.before_request(_check_length)
-    app.before_request(_forget_unknown_range)
+    conditions.register(app)
     idempotency.register(app, services.store)
     subjects = health, session, classes, examples, mapping, journal, classify, training, models, extractor, doctor
     for subject in (*subjects, archive, stream, camera, review, settings, page, metrics, inference, openapi, docs):
@@ -80,12 +81,6 @@ def _check_length() -> None:
     length, largest = request.content_length or 0, current_app.config[setting]
     if length > largest:
         raise RequestEntityTooLarge(f"the body has {length} bytes, at most {largest} are allowed")
-
-
-def _forget_unknown_range() -> None:
-    """Answer whole where a range is in another unit than bytes, as RFC 9110 (14.2) wants; Werkzeug would refuse it."""
-    if request.headers.get("Range", "bytes").partition("=")[0].strip().lower() != "bytes":
-        del request.environ["HTTP_RANGE"]
 
 
 def _finish(response: Response) -> Response:

@@ -1,5 +1,7 @@
 """/v1/extractor"""
 
+import os
+
 from flask import Blueprint
 
 from service.errors import Invalid, SettingsError
@@ -33,4 +35,6 @@ def exchange_extractor():
             pretrained_of(manifest)
         except SettingsError as error:
             raise Invalid(str(error), "model", "model_unusable") from error
-    return job_response(services().jobs.add(EXCHANGE, {"model": body["model"]}))
+    # Whole, as the next start may be in another folder.
+    model = body["model"] and os.path.abspath(body["model"])
+    return job_response(services().jobs.add(EXCHANGE, {"model": model}))

@@ -75,6 +75,7 @@ def _extractor(parts) -> Dict[str, Any]:
         "recovery_s": None if recovery is None else round(recovery, 1),
         "stand_in": parts.extraction.stands_in,
         "to_embed": parts.reembedding.left,
+        "instead_of": None if parts.extraction.model == parts.settings.model else parts.settings.model,
     }
     if info is not None:
         facts.update(

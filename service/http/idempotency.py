@@ -17,6 +17,7 @@ from service.store.replies import Reply
 
 HEADER = "Idempotency-Key"
 _LONGEST = 200
+_PIECE = 1024 * 1024  # bytes
 _CHANGING = ("POST", "PATCH", "PUT", "DELETE")
 _NOT_KEPT = (401, 403, 408, 409, 421, 429)  # another try may end otherwise
 
@@ -85,7 +86,11 @@ def _media_type(status: int) -> str:
 def _digest() -> str:
     """What is asked, in short."""
     found = hashlib.sha256(f"{request.method} {request.full_path}\n".encode())
-    length = request.content_length or 0
-    small = length <= current_app.config["MAX_CONTENT_LENGTH"]  # an archive is told by its length
-    found.update(request.get_data() if small else str(length).encode())
+    if (request.content_length or 0) <= current_app.config["MAX_CONTENT_LENGTH"]:
+        found.update(request.get_data())
+    else:  # an archive, which lies in a file
+        body = request.environ["wsgi.input"]
+        for piece in iter(lambda: body.read(_PIECE), b""):
+            found.update(piece)
+        body.seek(0)
     return found.hexdigest()

@@ -84,6 +84,7 @@ def get_report(version: str):
         304: None,
         404: "model_not_found",
         409: ("nothing_learnt", "other_extractor"),
+        412: "precondition_failed",
         503: "extractor_unavailable",
     }
 )

@@ -35,6 +35,7 @@ TITLES = {
     405: "Method not allowed",
     409: "Conflict",
     411: "Length required",
+    412: "Precondition failed",
     413: "Too large",
     415: "Unsupported format",
     416: "Range not satisfiable",
@@ -132,6 +133,8 @@ def _flasks(error: HTTPException) -> Response:
     response = problem(status, _FLASK_CODES.get(status, "http_error"), _flask_detail(error, status))
     if status == 405 and getattr(error, "valid_methods", None):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    if status == 416 and getattr(error, "length", None) is not None:
+        response.headers["Content-Range"] = f"bytes */{error.length}"
     return response
 
 

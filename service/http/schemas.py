@@ -312,6 +312,7 @@ COMPONENTS: Dict[str, Schema] = {
                 recovery_s=or_null({"type": "number", "description": "seconds the last loss took"}),
                 stand_in=dict(YES_OR_NO, description="the CPU, for an Edge TPU that is lost"),
                 to_embed=dict(COUNT, description="stored pictures that a job is to embed, or embeds"),
+                instead_of=or_null(text("the model that is set, where another one answers; empty for the bundled one")),
             ),
             name=TEXT,
             digest=TEXT,
@@ -476,7 +477,7 @@ PATH = {
 def file_answers(types: Sequence[str]) -> Dict[int, Any]:
     """The answers where a file, a part of it, or a newer one may be asked for."""
     whole = Media(None, tuple(types), {"ETag": "changes with the content"})
-    return {200: whole, 206: whole, 304: None, 416: "range_not_satisfiable"}
+    return {200: whole, 206: whole, 304: None, 412: "precondition_failed", 416: "range_not_satisfiable"}
 
 
 def flag(name: str, description: str) -> Parameter:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import stat
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 EXCHANGE = "extractor"
 _NOTE = "extractor_model"
+_LARGEST = 2**31 - 1  # bytes: offsets in a flatbuffer have 32 bits and a sign
 
 Queue = Callable[[str, Dict[str, Any]], None]
 
@@ -25,10 +27,25 @@ def check_model(model: str) -> Manifest:
     """The manifest of a model file, "" for the bundled one. Raises `Invalid`."""
     path = Path(model) if model else bundled_model()
     try:
+        _check_file(path)
         read_model(path)
         return Manifest.of(path)
     except ModelError as error:
         raise Invalid(str(error), "model", "model_unusable") from error
+
+
+def _check_file(path: Path) -> None:
+    """Raise `Invalid` for what can't be read whole, before it is opened: a pipe would be waited for."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return  # reading says it best
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL character
+        raise Invalid(f"{str(path)[:100]!r} can't be read as a model: {error}", "model", "model_unusable") from error
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+        what = f"has {status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "is not a file"
+        detail = f"{path} {what}; a model is a file of at most {_LARGEST} bytes"
+        raise Invalid(detail, "model", "model_unusable")
 
 
 class ModelChoice:
@@ -47,8 +64,7 @@ class ModelChoice:
         self._waits, self._settled = False, False
         note = self._note()
         if note.get("instead_of") == setting:
-            if not note["model"] or Path(note["model"]).exists():
-                self.model = note["model"]
+            self._stay_with(note["model"])
         elif self._knows_more(note):
             self.model, self._waits = note["model"], True
 
@@ -91,6 +107,19 @@ class ModelChoice:
     def is_of(self, job: StoredJob) -> bool:
         """Whether this exchange led to the model that is kept."""
         return self._note().get("job") == job.id
+
+    def _stay_with(self, exchanged: str) -> None:
+        """Start with the model that was exchanged for the setting's, where it can still be used."""
+        if exchanged == self.setting:
+            return
+        try:
+            if self._serves(check_model(exchanged)):
+                self.model = exchanged
+                return
+            reason = "it lacks what the settings want of it"
+        except (Invalid, ModelError) as error:
+            reason = str(error)
+        log.error("the model %s, which answered last, can't be used: %s; the one that is set is", exchanged, reason)
 
     def _knows_more(self, note: Dict[str, Any]) -> bool:
         """Whether the model of a note can answer now, and has seen more of the pictures than that of the setting."""

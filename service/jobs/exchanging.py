@@ -24,7 +24,8 @@ class Exchange:
     choice : remembers the model that took over
 
     On a CPU the new extractor works beside the old one, which answers until every picture is embedded.
-    An Edge TPU is held by one process, so there the new one takes over first and embeds after that.
+    An Edge TPU is held by one process, so there the new one takes over first and embeds after that; and so where
+    the old one can't be loaded.
     Either way the old one answers again where the new one does not start, or when the job is cancelled.
     """
 
@@ -35,17 +36,15 @@ class Exchange:
         """Exchange the extractor for the job's. Raises `Invalid`, `Conflict`, `ExtractorUnavailable`, `StoreError`."""
         model = job.options["model"]
         manifest, now = check_model(model), self._extraction.info
-        if now is None:
-            raise ExtractorUnavailable("the present extractor has not been loaded yet", retry_after=5)
         if self._choice.is_of(job):
             return
         if self._choice.overtaken(job):
             raise Conflict("another model than this was set at a start since", "extractor_not_wanted")
-        if manifest.digest == now.digest:
+        if now is not None and manifest.digest == now.digest:
             if "setting" in job.options:
                 return  # started with it meanwhile, as nothing was left to embed
             raise Conflict(f"{manifest.name} is in use already", "extractor_in_use")
-        if now.device == "cpu" and not self._embed_beside(model, report, should_stop):
+        if now is not None and now.device == "cpu" and not self._embed_beside(model, report, should_stop):
             return
         self._take_over(job, should_stop)
 
@@ -77,7 +76,8 @@ class Exchange:
     def _take_over(self, job: StoredJob, should_stop: Stop) -> None:
         """Have the new extractor answer; the one before where that fails or is called off."""
         extraction, model = self._extraction, job.options["model"]
-        before, name = extraction.model, extraction.info.name
+        before = extraction.model
+        name = extraction.info.name if extraction.info is not None else before or "the bundled one"
         number = extraction.exchange(model)
         try:
             self._wait_until_loaded(extraction, number, should_stop)

@@ -48,7 +48,7 @@ class JobQueue:
     workers : for the kinds of job that are done in the daemon, not in a process of their own: called with the
         job, `report(progress, metrics)` and `should_stop()`; they can be done again from the start, and are after a
         restart: `started` is then of the first time, and the metrics say "restarted"
-    hold : says why no training may begin yet, None when it may
+    hold : says why no job of a kind may begin yet, None when one may
     memory : bytes a job's process may use, 0 for any number
     """
 
@@ -62,7 +62,7 @@ class JobQueue:
         false_accept_rate: float = FALSE_ACCEPT_RATE,
         most_refused: float = MOST_REFUSED,
         workers: Optional[Dict[str, Worker]] = None,
-        hold: Callable[[], Optional[str]] = lambda: None,
+        hold: Callable[[str], Optional[str]] = lambda _: None,
         memory: int = 0,
     ):
         self._store, self._answering, self._versions, self._on_model = store, answering, versions, on_model
@@ -129,9 +129,7 @@ class JobQueue:
         """What a job waits for, in words; None where it does not wait, or its turn comes now."""
         if job.state != QUEUED:
             return None
-        if self._answering.extractor is None:
-            return "the extractor has not been loaded yet"
-        running, held = self._running, self._why_held(job)
+        running, held = self._running, self._hold(job.kind)
         if running is None or held is not None:
             return held
         return f"the job {running.id} ({running.kind}) runs, and one runs at a time"
@@ -192,17 +190,12 @@ class JobQueue:
 
     def _take(self) -> Optional[StoredJob]:
         """The oldest queued job that may begin, running from now on; None when there is nothing to do."""
-        if self._answering.extractor is None:
-            return None
         with self._changed:
             waiting = (job for job in self._store.jobs.unfinished() if job.state == QUEUED)
-            job = next((job for job in waiting if self._why_held(job) is None), None)
+            job = next((job for job in waiting if self._hold(job.kind) is None), None)
             if job is None:
                 return None
             return self._set(job._replace(state=RUNNING, started=job.started or time.time()), save=True)
-
-    def _why_held(self, job: StoredJob) -> Optional[str]:
-        return self._hold() if job.kind == TRAIN else None
 
     def _do(self, job: StoredJob) -> None:
         worker = self._workers.get(job.kind)

@@ -13,7 +13,7 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 
-from coral_learn.errors import CoralLearnError
+from coral_learn.errors import CoralLearnError, TooFewExamples
 from coral_learn.heads import SoftmaxHead
 from coral_learn.training import (
     NO_EVALUATION,
@@ -59,6 +59,8 @@ def run(channel, arguments: Dict[str, Any]) -> None:
 def _train(channel, arguments: Dict[str, Any]):
     options = TrainOptions.from_dict(arguments["options"])
     material, disabled = _read_material(arguments["space"].folder, arguments["extractor"], arguments["size"])
+    if not material.ids:
+        raise TooFewExamples("there is nothing to train on: no class that is enabled has examples")
     split = stratified_split(material.labels, options.held_out, options.seed, material.groups)
     train, held_out = material.pick(split.train), material.pick(split.held_out)
     workshop = Workshop(Recipe(options.head, arguments["size"], arguments["mean"], options.softmax), arguments["rates"])

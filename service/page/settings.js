@@ -164,8 +164,10 @@ function fixed(items) {
 function showExtractor() {
 	if (!known.status) return
 	const {extractor, device, device_reason: reason, temperature, version} = known.status
+	const {instead_of: instead = null} = extractor
 	const facts = [
 		["Model", extractor.name],
+		["Instead of", instead === null ? "" : `${instead || "the bundled model"}, which is set`],
 		["Device", `${device || "none"} (${reason})`],
 		["Run-time", extractor.runtime],
 		["Input", extractor.input && `${extractor.input.width} × ${extractor.input.height} pixels`],

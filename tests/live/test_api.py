@@ -356,7 +356,11 @@ def test_training_options_that_would_do_nothing(taught):
 
 
 def test_training_that_can_not_be_done_fails_in_words(tiny_daemon, make_picture, encode):
-    """Softmax on one class: the job fails and says what is needed."""
+    """Nothing at all, and softmax on one class: the job fails and says what is needed."""
+    for head in ("imprinting", "lda", "knn", "softmax", "auto"):
+        job = tiny_daemon.train(head=head, activate="always")
+        assert (job["state"], job["model"]) == ("failed", None)
+        assert "there is nothing to train on" in job["error"]["detail"]
     tiny_daemon.teach("red", encode(make_picture("red")))
     job = tiny_daemon.train(head="softmax")
     assert job["state"] == "failed"

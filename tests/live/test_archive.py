@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import random
 import threading
 import zipfile
 from pathlib import Path
@@ -160,6 +161,23 @@ def test_archives_that_are_refused(tiny_daemon, colour_files):
     assert (empty["state"], empty["error"]["code"]) == ("failed", "archive_empty")
     assert list((tiny_daemon.data_dir / "incoming").iterdir()) == []
     assert examples(tiny_daemon) == {}
+
+
+def test_key_of_another_archive(start_daemon, tiny_model, colour_files):
+    """An archive too large for memory that comes with the key of another, equally long, is not taken for that one."""
+    daemon = start_daemon("--model", str(tiny_model), "--max-upload-mb", "0.1")
+    noise = random.Random(0).getrandbits(8 * 200_000).to_bytes(200_000, "big")
+    archives = [packed([*colour_files(1), (name, noise)]) for name in ("a.txt", "b.txt")]
+    assert len(archives[0]) == len(archives[1]) > 2 * 100_000
+    replies = [
+        daemon.ask("POST", "/v1/import", body, Content_Type="application/zip", Idempotency_Key="one")
+        for body in (*archives, archives[0])
+    ]
+    assert [reply.status for reply in replies] == [202, 422, 202]
+    assert replies[1].json["code"] == "idempotency_key_reused"
+    assert replies[2].headers["Idempotency-Replayed"] == "true"
+    assert ended(daemon, replies[0].json)["state"] == "succeeded"
+    assert examples(daemon) == {"red": 1, "green": 1, "blue": 1}
 
 
 def test_killed_in_the_middle(tiny_daemon, colour_files):

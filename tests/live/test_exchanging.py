@@ -128,6 +128,28 @@ def test_answers_while_it_is_exchanged(start_daemon, tiny_model, make_picture, e
     assert codes <= {"extractor_unavailable", "extractor_busy", "unavailable"}, codes
 
 
+def test_models_that_are_no_files(start_daemon, tiny_model, tmp_path):
+    """Each is refused at once, in words: none is waited for, or read without end."""
+    daemon = start_daemon("--model", str(tiny_model))
+    os.mkfifo(str(tmp_path / "pipe"))
+    for model in ("\0", "a" * 5000, str(tmp_path / "pipe"), "/dev/zero", str(tmp_path), str(tmp_path / "none")):
+        reply = daemon.post_json("/v1/extractor", {"model": model})
+        assert (reply.status, reply.json["code"]) == (422, "model_unusable"), reply.body
+    assert daemon.get("/v1/jobs").json["total"] == 0
+
+
+def test_repaired_by_another_model(start_daemon, tiny_model, tmp_path, make_picture, encode):
+    """A daemon whose model does not start takes another one over HTTP, and says that it is not the one that is set."""
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(tiny_model.read_bytes()[:3000])
+    daemon = start_daemon("--model", str(broken), ready=False)
+    daemon.wait_for(lambda: daemon.get("/v1/status").json["extractor"]["state"] == "lost", 30, "the loss")
+    job = daemon.post_json("/v1/extractor", {"model": str(tiny_model)}).headers["Location"]
+    assert ended_job(daemon, job)["state"] == "succeeded"
+    assert daemon.get("/v1/status").json["extractor"]["instead_of"] == str(broken)
+    assert daemon.teach("red", encode(make_picture("red"))).status == 201
+
+
 def test_started_with_another_model(start_daemon, tiny_model, data, make_picture, encode):
     """Every answer from the first on knows what was taught; the model that was set comes to answer, also after -9."""
     daemon = start_daemon("--model", str(tiny_model))

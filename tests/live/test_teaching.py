@@ -424,6 +424,8 @@ def test_file_is_sent_once_and_in_parts(taught, file):
         same = taught.get(path, If_None_Match=offered)
         assert (same.status, same.body, same.headers["Etag"]) == (304, b"", tag), offered
     assert taught.get(path, If_None_Match='"other"').body == whole.body
+    assert taught.get(path, If_Match=tag).body == whole.body
+    assert problem_of(taught.get(path, If_Match='"other"'))[:2] == (412, "precondition_failed")
     assert taught.get(path).headers["Etag"] == tag
     if file == "labels.txt":
         assert whole.body == b"red\ngreen\nblue\n"
@@ -435,8 +437,9 @@ def test_file_is_sent_once_and_in_parts(taught, file):
         assert taught.get(path, Range="bytes=-3").body == whole.body[-3:]
         beyond = taught.get(path, Range=f"bytes={len(whole.body)}-")
         assert problem_of(beyond)[0] == 416
+        assert beyond.headers["Content-Range"] == f"bytes */{len(whole.body)}"
         assert taught.get(path, Range="bytes=0-3", If_Range='"other"').body == whole.body
-        for unknown in ("lines=1-2", "seconds"):
+        for unknown in ("lines=1-2", "seconds", "bytes=abc", "bytes=5-2", "bytes=0-0,2-3", "bytes=", "bytes=1-2-3"):
             reply = taught.get(path, Range=unknown)
             assert (reply.status, reply.body) == (200, whole.body)
         send(taught, "PATCH", "/v1/classes/red", {"name": "crimson"})

@@ -11,7 +11,7 @@ import pytest
 from coral_learn.image import ImageLimits
 from service.errors import ExtractorFailed, ExtractorUnavailable, StoreError
 from service.extraction import ExtractorSupervisor
-from service.extraction.supervisor import READY
+from service.extraction.supervisor import LOST, READY
 from service.jobs.choice import EXCHANGE, ModelChoice
 from service.jobs.exchanging import Exchange
 from service.learning import Answering, Teaching, Versions
@@ -26,7 +26,7 @@ PADDING = bytes(16)  # behind a model's end: the same model with another digest
 class Parts:
     """A store with three pictures, and an extractor that has been loaded."""
 
-    def __init__(self, folder, model, device, pictures):
+    def __init__(self, folder, model, device, pictures, ready=True):
         self.store, self.setting = Store(folder), str(model)
         self.answering = Answering("imprinting")
         versions = Versions(self.store, self.answering, "imprinting", False)
@@ -41,7 +41,8 @@ class Parts:
 
         self.extraction.on_ready, self.extraction.otherwise = take_extractor, self.choice.give_up
         self.extraction.start()
-        self.wait_ready()
+        if ready:
+            self.wait_ready()
         for data in pictures:
             self.teach(data)
 
@@ -52,8 +53,12 @@ class Parts:
 
     def wait_ready(self):
         """Wait until the extractor is."""
+        self.wait_for_state(READY)
+
+    def wait_for_state(self, state):
+        """Wait until the extractor is as it is to be."""
         ends = time.monotonic() + 30
-        while self.extraction.health.state != READY:
+        while self.extraction.health.state != state:
             assert time.monotonic() < ends, self.extraction.health
             time.sleep(0.02)
 
@@ -109,8 +114,8 @@ def open_parts(tmp_path, pictures):
     """open_parts(model, device): parts over one folder; all are closed at the end."""
     opened = []
 
-    def start(model, device, taught=True):
-        opened.append(Parts(tmp_path / "data", model, device, pictures if taught else ()))
+    def start(model, device, taught=True, ready=True):
+        opened.append(Parts(tmp_path / "data", model, device, pictures if taught else (), ready))
         return opened[-1]
 
     yield start
@@ -287,6 +292,45 @@ def test_setting_changed_since(open_parts, models, tiny_model):
     parts.exchange(models / "other_edgetpu.tflite")
     assert parts.chosen == str(models / "other_edgetpu.tflite")
     assert ModelChoice(parts.store, str(tiny_model)).model == str(tiny_model)
+
+
+def spoil(path):
+    """Make a model of nothing."""
+    path.write_bytes(b"nothing")
+
+
+@pytest.mark.parametrize("change", (spoil, os.unlink))
+def test_exchanged_model_that_can_not_be_used(open_parts, models, tiny_model, caplog, change):
+    """A model that answered last and is none any more gives way to the one that is set, and it is said."""
+    parts = open_parts(tiny_model, "cpu", taught=False)
+    other = models / "other.tflite"
+    parts.exchange(other)
+    assert parts.chosen == str(other)
+    change(other)
+    assert parts.chosen == parts.setting
+    assert f"the model {other}, which answered last, can't be used" in caplog.text
+
+
+def test_exchanged_model_that_lacks_what_is_wanted(open_parts, models, tiny_model, caplog):
+    """One without what the settings have come to want of it gives way as well."""
+    parts = open_parts(tiny_model, "cpu", taught=False)
+    parts.exchange(models / "other.tflite")
+    assert ModelChoice(parts.store, parts.setting, lambda _: False).model == parts.setting
+    assert "it lacks what the settings want of it" in caplog.text
+
+
+def test_another_one_where_none_can_be_loaded(tmp_path, open_parts, tiny_model, pictures):
+    """An exchange repairs a daemon whose model does not start."""
+    broken = tmp_path / "broken.tflite"
+    shutil.copy(str(tiny_model), str(broken))
+    open_parts(broken, "cpu").close()
+    broken.write_bytes(broken.read_bytes()[:3000])
+    parts = open_parts(broken, "cpu", taught=False, ready=False)
+    parts.wait_for_state(LOST)
+    assert parts.extraction.info is None
+    parts.exchange(tiny_model)
+    assert parts.answers(pictures[0])
+    assert parts.chosen == str(tiny_model)
 
 
 # -- started with another model ---------------------------------------------------------------

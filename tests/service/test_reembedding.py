@@ -11,6 +11,7 @@ from service.errors import ExtractorFailed, ExtractorUnavailable, StoreFull
 from service.extraction.supervisor import Embedded
 from service.jobs import JobQueue
 from service.jobs.options import read_options
+from service.jobs.queue import TRAIN
 from service.jobs.reembedding import REEMBED, Reembedding
 from service.learning import Answering, Teaching, Versions
 from service.metrics import Metrics
@@ -58,7 +59,7 @@ class Parts:
             self.versions,
             Metrics(),
             workers=workers,
-            hold=lambda: self.reembedding.incomplete,
+            hold=lambda kind: self.reembedding.incomplete if kind == TRAIN else None,
         )
         self.reembedding.on_missing = lambda again: self.jobs.need(REEMBED, {}, again)
         self.reembedding.look(NOW.digest)
