@@ -460,6 +460,9 @@ class ExtractorSupervisor:
 
         stuck : it did not end by itself, as happens when a PCIe device stops answering
         """
+        if self._taken is not self._wanted:
+            self._let_go()  # to be exchanged: that its process ends is no loss
+            return
         if stuck and self._stand_in is None and self._orders["device"] not in ("auto", "cpu"):
             device = self._orders["device"]
             reason = ". ".join(filter(None, (reason, rescan_advice(device, sysfs_of(device)))))

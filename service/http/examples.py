@@ -84,7 +84,7 @@ def list_examples():
     page, size = paging()
     name, client_id = request.args.get("class"), request.args.get("client_id")
     if name is not None:
-        services().store.classes.get(name)
+        name = services().store.classes.get(name).name
     found, total = services().store.examples.page(name, page, size, client_id)
     return jsonify(items=[_as_dict(one) for one in found], page=page, size=size, total=total)
 

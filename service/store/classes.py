@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+import unicodedata
 from typing import Dict, FrozenSet, List, NamedTuple, Optional
 
 from service.errors import Conflict, Invalid, NotFound
@@ -26,19 +27,24 @@ _SELECT = (
 
 
 def check_name(name) -> str:
-    """Return a class's name without blanks at its ends, or raise `Invalid`.
+    """Return a class's name without blanks at its ends and with composed characters (NFC), or raise `Invalid`.
 
     Names are data, never paths: any printable text of 1 to 100 characters will do, but no slash,
     because a name is also a part of an address, and not "." or "..".
     """
     if not isinstance(name, str):
         raise Invalid("a class's name is text", "name", "name_invalid")
-    name = name.strip()
+    name = _usual(name)
     if not 1 <= len(name) <= MAX_NAME:
         raise Invalid(f"a class's name has 1 to {MAX_NAME} characters, got {len(name)}", "name", "name_invalid")
     if "/" in name or name in (".", "..") or not name.isprintable():
         raise Invalid("a class's name has no slash and no control characters in it", "name", "name_invalid")
     return name
+
+
+def _usual(name: str) -> str:
+    # One look, one name: some systems write an é as an e and an accent behind it.
+    return unicodedata.normalize("NFC", name.strip())
 
 
 class Classes:
@@ -69,10 +75,13 @@ class Classes:
             return frozenset(row["id"] for row in reader.execute(query))
 
     def find(self, name: str) -> Optional[StoredClass]:
-        """The class of this name, or None."""
+        """The class of this name, as it is or as `check_name` would have it; or None."""
         with self._database.read() as connection:
-            row = connection.execute(_SELECT.format("WHERE c.name = ?"), (name,)).fetchone()
-        return _to_class(row) if row else None
+            for one in dict.fromkeys((name, _usual(name))):
+                row = connection.execute(_SELECT.format("WHERE c.name = ?"), (one,)).fetchone()
+                if row:
+                    return _to_class(row)
+        return None
 
     def get(self, name: str) -> StoredClass:
         """The class of this name. Raises `NotFound`."""

@@ -116,6 +116,18 @@ def test_examples_are_listed_shown_and_deleted_exactly(taught, make_picture, enc
     assert taught.delete(f"/v1/examples/{added['id']}").status == 404
 
 
+def test_one_look_one_name(tiny_daemon, make_picture, encode):
+    """An accent written apart, as some systems do, and blanks at the ends make no other class."""
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    assert tiny_daemon.teach(apart, encode(make_picture("red"))).json["class"] == composed
+    assert tiny_daemon.teach(f" {composed} ", encode(make_picture("red", 1))).json["class_examples"] == 2
+    for name in (composed, apart, f" {apart}"):
+        assert tiny_daemon.get("/v1/classes/" + quote(name)).json["name"] == composed
+        assert tiny_daemon.get("/v1/examples?class=" + quote(name)).json["total"] == 2
+    assert tiny_daemon.post_json("/v1/classes", {"name": apart}).status == 409
+    assert tiny_daemon.delete("/v1/classes/" + quote(apart)).status == 200
+
+
 def test_several_examples_are_deleted_as_one_step(taught):
     """All that are named or none; they come back by one undo, and are gone at once where that is asked for."""
     every = [one["id"] for one in taught.get("/v1/examples?size=100").json["items"]]

@@ -146,6 +146,7 @@ def test_edge_tpu_takes_the_new_one(open_parts, models, pictures):
     assert parts.answers(pictures[0])
     assert parts.extraction.info.digest != before
     assert parts.chosen == str(models / "other.tflite")
+    assert parts.extraction.losses == 0
 
 
 def test_edge_tpu_goes_back(open_parts, models, pictures):
