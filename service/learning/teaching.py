@@ -78,7 +78,7 @@ class Teaching:
             stored = self._find(name)
             if stored.enabled != enabled:
                 self._enable(step, stored.id, enabled)
-                step.note(number=stored.id, name=name)
+                step.note(number=stored.id, name=stored.name)
         return Changed(stored._replace(enabled=enabled), step.done)
 
     def rename_class(self, name: str, new_name: str) -> Changed:
@@ -87,8 +87,8 @@ class Teaching:
             stored = self._find(name)
             self._must_not_be_pretrained(new_name)
             self._store.classes.rename(step.connection, stored.id, new_name)
-            if new_name != name:
-                step.note(number=stored.id, name=new_name, before=name)
+            if new_name != stored.name:
+                step.note(number=stored.id, name=new_name, before=stored.name)
         return Changed(stored._replace(name=new_name), step.done)
 
     def merge_classes(self, name: str, into: str) -> Changed:
@@ -113,7 +113,7 @@ class Teaching:
                 else:
                     self._store.journal.discard(step.connection, step.number, example.id)
             self._store.classes.delete(step.connection, source.id)
-            step.note(number=source.id, name=name, into=into, moved=moved, enabled=source.enabled)
+            step.note(number=source.id, name=source.name, into=target.name, moved=moved, enabled=source.enabled)
         return Changed(target._replace(examples=target.examples + len(moved)), step.done)
 
     def delete_class(self, name: str, for_good: bool = False) -> Deleted:
@@ -127,7 +127,7 @@ class Teaching:
             for example in examples:
                 self._discard(step, example)
             self._store.classes.delete(step.connection, stored.id)
-            step.note(number=stored.id, name=name, count=len(examples), enabled=stored.enabled)
+            step.note(number=stored.id, name=stored.name, count=len(examples), enabled=stored.enabled)
         return Deleted(len(examples), step.number)
 
     # -- examples ---------------------------------------------------------------------------
