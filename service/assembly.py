@@ -112,13 +112,7 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     importing = Importing(store, extraction, pictures, answering, teaching, limits, most_unpacked, live.tell_model)
     exchange = Exchange(store, extraction, pictures, choice)
     workers = {IMPORT: importing.run, EXCHANGE: exchange.run, REEMBED: reembedding.run}
-
-    def why_held(kind: str) -> Optional[str]:
-        # Where no extractor can be loaded another one may be tried.
-        if answering.extractor is None and not (kind == EXCHANGE and extraction.health.state == LOST):
-            return "the extractor has not been loaded yet"
-        return reembedding.incomplete if kind == TRAIN else None
-
+    why_held = partial(_why_held, answering, extraction, reembedding)
     memory = settings.job_memory_mb * MEGABYTE or half_of_machine()
     jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers, why_held, memory)
     reembedding.on_missing = partial(jobs.need, REEMBED, {})
@@ -149,6 +143,16 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
         temperature=temperature,
         doctor=Practice(settings, extraction, answering),
     )
+
+
+def _why_held(
+    answering: Answering, extraction: ExtractorSupervisor, reembedding: Reembedding, kind: str
+) -> Optional[str]:
+    """Why no job of a kind may begin yet."""
+    # Where no extractor can be loaded another one may be tried.
+    if answering.extractor is None and not (kind == EXCHANGE and extraction.health.state == LOST):
+        return "the extractor has not been loaded yet"
+    return reembedding.incomplete if kind == TRAIN else None
 
 
 def picture_limits(settings: Settings) -> ImageLimits:
