@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from io import BytesIO
@@ -40,6 +41,9 @@ def pytest_configure():
     # Hundreds of processes are started, and without bytecode each of them would compile all it imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    # A shell ignores Ctrl-C for what it starts in the background, and all that is started from there would, too.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # With as many tests at a time as processors, such threads only wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if "PYTEST_DEBUG_TEMPROOT" in os.environ or not os.access(str(MEMORY), os.W_OK):

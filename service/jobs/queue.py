@@ -35,7 +35,8 @@ _WORDS = (
     "annot allocate memory",
     "failed to map segment",
     "emory allocation",
-    "returned NULL without setting an exception",  # what Python makes of it in the middle of an import
+    "returned NULL without setting an exception",  # what Python makes of it in the middle of an import, and this
+    "error return without exception set",
 )
 
 Worker = Callable[[StoredJob, Callable[[float, Dict[str, Any]], None], Callable[[], bool]], None]

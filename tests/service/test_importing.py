@@ -186,7 +186,7 @@ def test_exchanged_extractor(store, start_queue, add_import, extractor):
     extractor.digest = "f" * 64
     extractor.there.set()
     job = add_import(queue)
-    queue.wait(job.id, lambda now: now.metrics.get("accepted") == 0, 30.0)
+    assert extractor.asked.wait(30.0)
     extractor.digest = INFO.digest
     now = ended(queue, job)
     assert (now.state, now.metrics["accepted"], store.examples.count()) == (SUCCEEDED, 3, 3)
