@@ -54,8 +54,8 @@ def pytest_configure():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """One more than processors: tests of daemons wait a fifth of their time."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than processors: tests of daemons wait a third of their time."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -404,7 +404,7 @@ def test_worse_version_is_not_activated(taught, make_picture, encode):
 
 def begin_training(daemon, **options):
     """Start a training of a second or two; returns where its job is, once it has read the examples."""
-    options = dict({"head": "softmax", "epochs": 100, "batch_size": 1, "patience": 0}, **options)
+    options = dict({"head": "softmax", "epochs": 60, "batch_size": 1, "patience": 0}, **options)
     place = daemon.post_json("/v1/train", options).headers["Location"]
     daemon.wait_for(lambda: daemon.get(place).json["progress"] > 0, 60, "a job at work")
     return place
