@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import http.client
 import io
+import itertools
 import json
 import os
 import random
@@ -47,7 +48,7 @@ CLIENTS = 8
 LOAD_SECONDS = 8.0
 READERS, PICTURE_READERS = 32, 4  # as many as are let in by default
 FIRST = 1000  # answers, after which memory is looked at for the first time
-CROWD = 64
+CROWDS = (16, 32, 64)  # clients: twice, four and eight times the seats
 READ_EVERY = 0.05  # seconds
 CROWD_SECONDS = 10.0
 
@@ -58,10 +59,10 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10000, help="classify calls of the part memory (default: 10000)")
     parser.add_argument("--model", help="another extractor for it: a small one takes less time for as many")
     parser.add_argument("--load", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--crowd", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--crowd", nargs=4, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.crowd:
-        crowd(wanted.crowd[0], wanted.crowd[1], float(wanted.crowd[2]))
+        crowd(*wanted.crowd[:2], float(wanted.crowd[2]), int(wanted.crowd[3]))
         return
     if wanted.load:
         load(wanted.load[0], int(wanted.load[1]), float(wanted.load[2]))
@@ -319,8 +320,9 @@ def held(daemon: RunningDaemon) -> List[Held]:
 def overload(folder: Path) -> None:
     """How soon the clients of a crowd are answered and refused, and /healthz beside them."""
     daemon = taught_daemon(folder)
-    for path in ("/v1/classify", "/v1/examples?class=more"):
-        command = [sys.executable, str(Path(__file__).resolve()), "--crowd", daemon.url, path, str(CROWD_SECONDS)]
+    for path, clients in itertools.product(("/v1/classify", "/v1/examples?class=more"), CROWDS):
+        asked = daemon.url, path, str(CROWD_SECONDS), str(clients)
+        command = [sys.executable, str(Path(__file__).resolve()), "--crowd", *asked]
         health, answers_file = [], folder / "answers"
         with open(str(answers_file), "wb") as file:
             client = subprocess.Popen(command, stdout=file)
@@ -328,7 +330,7 @@ def overload(folder: Path) -> None:
                 health.append([200, timed(daemon.get, "/healthz")])
                 time.sleep(0.1)
         found = json.loads(answers_file.read_text())
-        print(f"overload: {CROWD} clients at {path} for {CROWD_SECONDS:g} s")
+        print(f"overload: {clients} clients at {path} for {CROWD_SECONDS:g} s")
         for what, answers in (("200, 201", found), ("503", found), ("/healthz", health)):
             times = sorted(1000 * seconds for status, seconds in answers if (status == 503) == (what == "503"))
             if times:
@@ -338,7 +340,7 @@ def overload(folder: Path) -> None:
     daemon.stop()
 
 
-def crowd(url: str, path: str, seconds: float) -> None:
+def crowd(url: str, path: str, seconds: float, clients: int) -> None:
     """Ask again and again on so many kept connections, all in one thread; prints [status, seconds] of each answer.
 
     One thread, because with as many as clients they would wait for each other, and that would be measured.
@@ -354,7 +356,7 @@ def crowd(url: str, path: str, seconds: float) -> None:
             connection.sendall(request)
 
         began = {}
-        for _ in range(CROWD):
+        for _ in range(clients):
             connection = socket.create_connection((address.hostname, address.port))
             selector.register(connection, selectors.EVENT_READ, [b""])
             send(connection)
