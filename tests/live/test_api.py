@@ -508,7 +508,9 @@ def test_another_model_without_the_one_before(start_daemon, tiny_model, data, tm
     daemon = start_daemon("--model", str(before))
     for number, colour in enumerate(6 * COLOURS):
         daemon.teach(colour, encode(make_picture(colour, number)))
-    daemon.post_json("/v1/train", {"head": "softmax", "epochs": 10000, "batch_size": 1, "patience": 0})
+    long = {"head": "softmax", "epochs": 10000, "batch_size": 1, "patience": 0}
+    place = daemon.post_json("/v1/train", long).headers["Location"]
+    daemon.wait_for(lambda: daemon.get(place).json["state"] == "running", 30, "a job that the end will interrupt")
     training = daemon.post_json("/v1/train", {"activate": "never"})
     assert "runs, and one runs at a time" in (training.json["waiting_for"] or "it runs, and one runs at a time")
     daemon.kill()
