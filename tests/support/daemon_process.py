@@ -89,17 +89,10 @@ class RunningDaemon:
         self._close()
 
     def stop(self) -> int:
-        """SIGTERM; returns the exit code.
-
-        Once in some thousand stops, under load, a daemon went on as if it had got none, and ended at the next one. Why
-        is not known yet: it is said in what is printed of a test, and the signal is sent again.
-        """
+        """SIGTERM; returns the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.send_signal(signal.SIGTERM)
-            return self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            print(f"SIGTERM had no effect on the daemon {self.process.pid} for 15 s and is sent again", file=sys.stderr)
-            self.process.send_signal(signal.SIGTERM)
             return self.process.wait(20)
         finally:
             self._close()
