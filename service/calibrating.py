@@ -61,7 +61,7 @@ class Calibrating:
         self._versions.save_live(always=True)
 
     def _run(self) -> None:
-        while True:
+        while not self._stopping.is_set():  # asked here, too: what `stop` sets may be cleared below
             self._answering.changed.wait()
             if self._stopping.wait(_QUIET):
                 return
