@@ -409,7 +409,12 @@ def test_incomplete_export(server, client, tmp_path):
     assert client.export(target) == len(older)
 
 
-@pytest.mark.parametrize("body", [b"PK no zip", archive_of([1]), archive_of({"missing": "many"})])
+# Named, as the archives have the time in them, and each worker has to find the same tests.
+@pytest.mark.parametrize(
+    "body",
+    [b"PK no zip", archive_of([1]), archive_of({"missing": "many"})],
+    ids=["no zip", "a list", "a word for a number"],
+)
 def test_export_that_is_no_archive_of_ours(server, client, tmp_path, body):
     """It is said that something else answers there."""
     server.on("GET /v1/export", chunks(body, kind="application/zip"))
