@@ -38,15 +38,17 @@ def named(
 
     field : where its figures are; name : of a class by its number; stored : the class of each example that is there
     """
-    new = dict(report, **{field: _named_figures(report[field], name, stored)})
     found = report.get("findings", [])
-    new["findings"] = None if found is None else _named_findings(found, name, stored)
+    speaks_of_any = report[field].get("pictures") or any(one["examples"] for one in found or [])
+    there = stored() if speaks_of_any else {}
+    new = dict(report, **{field: _named_figures(report[field], name, there)})
+    new["findings"] = None if found is None else [_named_finding(one, name, there) for one in found]
     if "disabled" in report:  # reports of older versions don't have it
         new["disabled"] = dict(report["disabled"], classes=[name(number) for number in report["disabled"]["classes"]])
     return new
 
 
-def _named_figures(figures: Dict[str, Any], name: Callable[[int], str], stored) -> Dict[str, Any]:
+def _named_figures(figures: Dict[str, Any], name: Callable[[int], str], there: Mapping[str, int]) -> Dict[str, Any]:
     def named_or_none(number: Optional[int]) -> Optional[str]:
         return None if number is None else name(number)
 
@@ -54,7 +56,6 @@ def _named_figures(figures: Dict[str, Any], name: Callable[[int], str], stored) 
     for field in ("classes", "answers"):
         new[field] = [named_or_none(number) for number in figures[field]]
     if figures.get("pictures"):  # nor have reports of older versions these
-        there = stored()
         new["pictures"] = [
             {
                 "example": one["example"],
@@ -65,11 +66,6 @@ def _named_figures(figures: Dict[str, Any], name: Callable[[int], str], stored) 
             for one in figures["pictures"]
         ]
     return new
-
-
-def _named_findings(found: Sequence[Dict[str, Any]], name: Callable[[int], str], stored) -> List[Dict[str, Any]]:
-    there = stored() if any(one["examples"] for one in found) else {}
-    return [_named_finding(one, name, there) for one in found]
 
 
 def _named_finding(finding: Dict[str, Any], name: Callable[[int], str], there: Mapping[str, int]) -> Dict[str, Any]:

@@ -48,7 +48,14 @@ def test_names_of_the_day():
         "disabled": {"classes": [2], "examples": 3},
     }
     before = json.dumps(report)
-    read = named(report, "held_out", name, lambda: {"b": 2, "c": 2})
+    asked = []
+
+    def stored():
+        assert not asked, "what is stored may be long to read"
+        asked.append(True)
+        return {"b": 2, "c": 2}
+
+    read = named(report, "held_out", name, stored)
     assert (read["held_out"]["classes"], read["held_out"]["answers"]) == (["cup", "pen {0}"], ["cup", "pen {0}", None])
     assert read["held_out"]["pictures"] == [
         {"example": "a", "class": "cup", "answer": None, "deleted": True},
