@@ -113,25 +113,29 @@ class ModelChoice:
         if exchanged == self.setting:
             return
         try:
-            if self._serves(check_model(exchanged)):
-                self.model = exchanged
-                return
-            reason = "it lacks what the settings want of it"
+            self._usable(exchanged)
+            self.model = exchanged
         except (Invalid, ModelError) as error:
-            reason = str(error)
-        log.error("the model %s, which answered last, can't be used: %s; the one that is set is", exchanged, reason)
+            log.error("the model %s, which answered last, can't be used: %s; the one that is set is", exchanged, error)
 
     def _knows_more(self, note: Dict[str, Any]) -> bool:
         """Whether the model of a note can answer now, and has seen more of the pictures than that of the setting."""
         if "digest" not in note:  # of a daemon that did not write it
             return False
         try:
-            before, new = check_model(note["model"]), check_model(self.setting)
-            able = before.digest == note["digest"] != new.digest and self._serves(before)
+            before, new = self._usable(note["model"]), check_model(self.setting)
         except (Invalid, ModelError):
             return False
         unseen = self._store.examples.without_embedding
-        return able and len(unseen(before.digest)) < len(unseen(new.digest))
+        same = before.digest == note["digest"] != new.digest
+        return same and len(unseen(before.digest)) < len(unseen(new.digest))
+
+    def _usable(self, model: str) -> Manifest:
+        """The manifest of a model that the daemon can answer with. Raises `Invalid`, `ModelError`."""
+        manifest = check_model(model)
+        if not self._serves(manifest):
+            raise Invalid("it lacks what the settings want of it", "model", "model_unusable")
+        return manifest
 
     def _note(self) -> Dict[str, Any]:
         return json.loads(self._store.note(_NOTE) or "{}")
