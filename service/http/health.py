@@ -1,5 +1,6 @@
 """/healthz, /readyz and /v1/status"""
 
+import os
 from typing import Any, Dict, List
 
 from flask import Blueprint, jsonify
@@ -75,7 +76,7 @@ def _extractor(parts) -> Dict[str, Any]:
         "recovery_s": None if recovery is None else round(recovery, 1),
         "stand_in": parts.extraction.stands_in,
         "to_embed": parts.reembedding.left,
-        "instead_of": None if parts.extraction.model == parts.settings.model else parts.settings.model,
+        "instead_of": None if _is_same_file(parts.extraction.model, parts.settings.model) else parts.settings.model,
     }
     if info is not None:
         facts.update(
@@ -86,6 +87,11 @@ def _extractor(parts) -> Dict[str, Any]:
             input={"width": info.input_width, "height": info.input_height},
         )
     return facts
+
+
+def _is_same_file(model: str, other: str) -> bool:
+    """Whether two names of models, empty for the bundled one, are of one file; over HTTP it comes with its folder."""
+    return bool(model) == bool(other) and os.path.abspath(model) == os.path.abspath(other)
 
 
 def _failing() -> List[Dict[str, str]]:

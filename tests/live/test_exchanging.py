@@ -8,6 +8,7 @@ import time
 
 import pytest
 import tiny_models
+from daemon_process import ROOT
 
 from service.store.jobs import ENDED
 
@@ -148,6 +149,16 @@ def test_repaired_by_another_model(start_daemon, tiny_model, tmp_path, make_pict
     assert ended_job(daemon, job)["state"] == "succeeded"
     assert daemon.get("/v1/status").json["extractor"]["instead_of"] == str(broken)
     assert daemon.teach("red", encode(make_picture("red"))).status == 201
+
+
+def test_back_to_the_one_that_is_set(start_daemon, tiny_model, data):
+    """Which model is set is said while another one answers, and not once it answers again, however it is named."""
+    set_one = os.path.relpath(str(tiny_model), str(ROOT))
+    daemon = start_daemon("--model", set_one)
+    for model, instead_of in ((data / "tiny_float32.tflite", set_one), (tiny_model, None)):
+        job = daemon.post_json("/v1/extractor", {"model": str(model)}).headers["Location"]
+        assert ended_job(daemon, job)["state"] == "succeeded"
+        assert daemon.get("/v1/status").json["extractor"]["instead_of"] == instead_of
 
 
 def test_started_with_another_model(start_daemon, tiny_model, data, make_picture, encode):
