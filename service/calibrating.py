@@ -5,12 +5,12 @@ That says how good it is by now, where "none of these" begins, and which example
 
 import logging
 import threading
-from typing import List, NamedTuple, Optional, Tuple
+from typing import FrozenSet, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from coral_learn.errors import CoralLearnError
-from coral_learn.training import LeftOut, calibrate_left_out, choose_classes, evaluate_evidence, examine_left_out
+from coral_learn.training import LeftOut, Sample, calibrate_left_out, evaluate_evidence, examine_left_out
 from service.errors import ServiceError
 from service.learning import Answering, LiveCopy, Versions
 from service.report import findings_of, measured
@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 
 # Lessons come in bursts; one calibration after a burst is enough.
 _QUIET = 0.5
-# Pictures are compared each with each, so the work grows with the square; only a single class can be larger.
-_MOST_EXAMINED = 2500
 
 
 class Measured(NamedTuple):
@@ -78,12 +76,13 @@ class Calibrating:
         with self._measuring:
             if self._answering.extractor is None or self._is_measured():
                 return
-            taken, examples = self._sample()
+            taken, examples, torn = self._sample()
             labels = [one.class_id for one in examples]
             size = taken.copy.pipeline.size
             embeddings = np.array([one.embedding for one in examples], np.float32).reshape(len(examples), size)
             captures = [one.capture for one in examples]
-            found, left_out = calibrate_left_out(taken.copy, embeddings, labels, *self._rates, captures)
+            sample = Sample(list(range(len(examples))), torn)
+            found, left_out = calibrate_left_out(taken.copy, embeddings, labels, *self._rates, captures, sample)
             fair = left_out.only_fair()
             evaluation = evaluate_evidence(taken.copy, fair.evidence, fair.labels)
             figures = measured(evaluation, [examples[index].id for index in fair.chosen], fair.labels)
@@ -100,7 +99,7 @@ class Calibrating:
         with self._measuring:
             last, self._unexamined = self._unexamined, None
         if last is not None:
-            found = examine_left_out(last.taken.copy, last.left_out.last(_MOST_EXAMINED))
+            found = examine_left_out(last.taken.copy, last.left_out)
             self._answering.take_findings(last.taken, findings_of(found, last.ids))
 
     def _is_measured(self) -> bool:
@@ -108,9 +107,16 @@ class Calibrating:
         report = self._answering.live_report
         return report is not None and report["revision"] == self._answering.revision
 
-    def _sample(self) -> Tuple[LiveCopy, List[Learnt]]:
-        """A copy of the live model, with what it learnt of some whole classes."""
-        with self._store.changing:  # so that both are of one moment
+    def _sample(self) -> Tuple[LiveCopy, List[Learnt], FrozenSet[str]]:
+        """A copy of the live model, with a sample of what it learnt, and the captures that are torn in that."""
+        outline = self._store.examples.outline(self._answering.must_have_extractor().digest)
+        disabled = self._answering.disabled
+        enabled = [index for index, class_id in enumerate(outline.classes) if class_id not in disabled]
+        rows, classes, captures = ([column[index] for index in enabled] for column in outline)
+        sample = Sample.of(classes, captures, keys=rows)
+        # The choice may lack what came a moment ago; the copy and what is read for it are of one moment.
+        with self._store.changing:
             taken, digest = self._answering.copy_live(), self._answering.extractor.digest
-            chosen = choose_classes(taken.copy.counts)
-            return taken, [one for class_id in chosen for one in self._store.examples.learnt_of(digest, class_id)]
+            found = self._store.examples.learnt_in_rows(digest, [rows[index] for index in sample.chosen])
+            known = set(taken.copy.counts)
+            return taken, [one for some in found for one in some if one.class_id in known], sample.torn

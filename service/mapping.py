@@ -1,16 +1,16 @@
 """The map: stored examples on a plane, those that look alike to the extractor near each other."""
 
 import threading
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from coral_learn.projection import principal_components
+from coral_learn.training import Sample
 from service.learning import Answering
 from service.store import Store
 
 LARGEST = 5000
-_ROWS_AT_ONCE = 500
 
 
 class Place(NamedTuple):
@@ -63,37 +63,15 @@ class ExampleMap:
     def _draw(self, size: int) -> Map:
         with self._store.changing:  # so that all of it is of one revision
             key = self.key(size)
-            classes = self._store.examples.classes_by_row(key.extractor)
-            rows = spread(classes, size)
+            outline = self._store.examples.outline(key.extractor)
+            chosen = Sample.of(outline.classes, keys=outline.rows, most=size).chosen
+            rows = [outline.rows[index] for index in chosen]
             pipeline = self._answering.pipeline
             examples: List[Tuple[str, int]] = []
             directions = [np.zeros((0, pipeline.size), np.float32)]
-            for start in range(0, len(rows), _ROWS_AT_ONCE):
-                some = self._store.examples.learnt_in_rows(key.extractor, rows[start : start + _ROWS_AT_ONCE])
+            for some in self._store.examples.learnt_in_rows(key.extractor, rows):
                 examples += [(one.id, one.class_id) for one in some]
                 directions.append(pipeline(np.stack([one.embedding for one in some])).astype(np.float32))
         found = principal_components(np.concatenate(directions))
         places = [Place(*one, float(x), float(y)) for one, (x, y) in zip(examples, found.points)]
-        return Map(key, places, tuple(float(one) for one in found.explained), len(classes))
-
-
-def spread(classes: Dict[int, int], most: int) -> List[int]:
-    """Rows of at most `most` examples out of {row: class}, in order; no class has more than another if that has more.
-
-    Within a class they are as far apart as can be, the first one always among them.
-    """
-    by_class: Dict[int, List[int]] = {}
-    for row in sorted(classes):
-        by_class.setdefault(classes[row], []).append(row)
-    left, chosen = most, []
-    # The smallest first: what they don't use of their share is for the others.
-    ordered = sorted(by_class.values(), key=len)
-    for place, rows in enumerate(ordered):
-        share = min(len(rows), -(-left // (len(ordered) - place)))
-        chosen += _evenly(rows, share)
-        left -= share
-    return sorted(chosen)
-
-
-def _evenly(rows: Sequence[int], count: int) -> List[int]:
-    return [rows[place * len(rows) // count] for place in range(count)]
+        return Map(key, places, tuple(float(one) for one in found.explained), len(outline.rows))

@@ -203,7 +203,8 @@ class IncrementalHead(Head):
     def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         """Familiarity of examples to a head that was never taught their class, (N,); minus infinity without others.
 
-        embeddings, labels : (N, D) and N; all that was learnt of some classes
+        embeddings, labels : (N, D) and N; what was learnt of some classes. Of a part of a class the answer is the
+            same, but for the discriminant: how the rest of the class scatters stays in what all classes share.
         """
 
     def _checked(self, embeddings: np.ndarray, labels: Sequence[Any], known: List[Any]):

@@ -1,7 +1,7 @@
 """Nearest neighbours: the examples themselves answer, each for its class, by their likeness."""
 
 from collections import Counter
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ _LEVELS = 127
 # Up to here float32 adds whole numbers without rounding, in whatever order BLAS takes them.
 _EXACT = 2.0**24
 _ROWS_AT_ONCE = 4096
+_COSINES_AT_ONCE = 1 << 22
 _MOST_NEIGHBOURS = 1000
 # How strongly a nearer neighbour outvotes a farther one, as a factor on the cosine.
 _SHARPNESS = 20.0
@@ -43,6 +44,14 @@ class _Index(NamedTuple):
 
     classes: List[Any]
     numbers: np.ndarray
+
+
+class _Compared(NamedTuple):
+    """M of the examples beside all N: the cosines (M, N), the place of each one's class (M,), who shares it (M, N)."""
+
+    similarities: np.ndarray
+    own: np.ndarray
+    same: np.ndarray
 
 
 class NeighboursHead(IncrementalHead):
@@ -133,37 +142,49 @@ class NeighboursHead(IncrementalHead):
         return [Neighbour(self._labels[index], float(similarities[index])) for index in order]
 
     def leave_one_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Evidence:
-        similarities, own, same = self._compared(embeddings, labels)
-        rows = np.arange(len(own))
-        # An example's nearest of its own class is itself.
-        itself = np.where(same, similarities, -np.inf).argmax(axis=1)
-        similarities[rows, itself] = -np.inf
-        logits = self._vote(similarities)
-        alone = same.sum(axis=1) == 1
-        logits[rows[alone], own[alone]] = -np.inf
-        return Evidence(logits, similarities.max(axis=1).astype(np.float64))
+        found = []
+        for similarities, own, same in self._compared(embeddings, labels):
+            rows = np.arange(len(own))
+            # An example's nearest of its own class is itself.
+            itself = np.where(same, similarities, -np.inf).argmax(axis=1)
+            similarities[rows, itself] = -np.inf
+            logits = self._vote(similarities)
+            alone = same.sum(axis=1) == 1
+            logits[rows[alone], own[alone]] = -np.inf
+            found.append(Evidence(logits, similarities.max(axis=1).astype(np.float64)))
+        return _joined(found)
 
     def leave_all_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Evidence:
-        similarities, own, same = self._compared(embeddings, labels)
-        left = np.ones(similarities.shape[1], bool)
-        for row, of_class in zip(similarities, same):
-            left[np.where(of_class & left, row, -np.inf).argmax()] = False
-        similarities[:, ~left] = -np.inf
-        logits = self._vote(similarities)
-        logits[:, own[~(same & left).any(axis=1)]] = -np.inf
-        return Evidence(logits, similarities.max(axis=1).astype(np.float64))
+        left, found = np.ones(len(self._labels), bool), []
+        for similarities, _, same in self._compared(embeddings, labels):
+            for row, of_class in zip(similarities, same):
+                left[np.where(of_class & left, row, -np.inf).argmax()] = False
+        emptied = np.setdiff1d(self._indexed().numbers, self._indexed().numbers[left])
+        for similarities, _, _ in self._compared(embeddings, labels):
+            similarities[:, ~left] = -np.inf
+            logits = self._vote(similarities)
+            logits[:, emptied] = -np.inf
+            found.append(Evidence(logits, similarities.max(axis=1).astype(np.float64)))
+        return _joined(found)
 
     def as_strangers(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
-        similarities, _, same = self._compared(embeddings, labels)
-        return np.where(same, -np.inf, similarities).max(axis=1).astype(np.float64)
+        found = [
+            np.where(same, -np.inf, similarities).max(axis=1).astype(np.float64)
+            for similarities, _, same in self._compared(embeddings, labels)
+        ]
+        return np.concatenate(found)
 
-    def _compared(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cosines to all examples (M, N), the place of each label (M,), and which examples are of that class (M, N)."""
+    def _compared(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Iterator[_Compared]:
+        """Examples beside all examples, so many at a time that it takes little memory."""
         self._must_have_learnt()
         directions, labels = self._checked(embeddings, labels, self._labels[:1])
         classes, of_examples = self._indexed()
-        own = places_of(labels, classes)
-        return self._similarities(directions), own, of_examples[None, :] == own[:, None]
+        own, some = places_of(labels, classes), max(1, _COSINES_AT_ONCE // len(of_examples))
+        for start in range(0, max(1, len(own)), some):
+            places = own[start : start + some]
+            yield _Compared(
+                self._similarities(directions[start : start + some]), places, of_examples[None, :] == places[:, None]
+            )
 
     def state(self) -> State:
         used, classes = len(self._labels), self.classes
@@ -252,6 +273,10 @@ class NeighboursHead(IncrementalHead):
         floor = np.where(np.isfinite(farthest), farthest, -1.0) - 1 / _SHARPNESS
         with np.errstate(divide="ignore"):
             return np.maximum(np.log(sums) / _SHARPNESS, floor)
+
+
+def _joined(parts: List[Evidence]) -> Evidence:
+    return Evidence(*(np.concatenate(arrays) for arrays in zip(*parts)))
 
 
 def _in_bytes(directions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

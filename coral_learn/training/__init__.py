@@ -7,7 +7,6 @@ from coral_learn.training.calibration import (
     Calibrated,
     calibrate,
     calibrate_left_out,
-    choose_classes,
 )
 from coral_learn.training.choose import Choice, choose_head
 from coral_learn.training.doctor import (
@@ -34,6 +33,7 @@ from coral_learn.training.history import History
 from coral_learn.training.left_out import LeftOut
 from coral_learn.training.options import SoftmaxOptions
 from coral_learn.training.recipe import INCREMENTAL, KINDS, Recipe
+from coral_learn.training.sample import Sample
 from coral_learn.training.search import Search, Trial, search_options
 from coral_learn.training.split import Split, folds, stratified_split
 from coral_learn.training.validation import cross_validate
@@ -55,6 +55,7 @@ __all__ = [
     "History",
     "LeftOut",
     "Recipe",
+    "Sample",
     "Search",
     "SoftmaxOptions",
     "Split",
@@ -62,7 +63,6 @@ __all__ = [
     "auroc",
     "calibrate",
     "calibrate_left_out",
-    "choose_classes",
     "choose_head",
     "cross_validate",
     "evaluate",

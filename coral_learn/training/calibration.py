@@ -8,8 +8,7 @@ rank argument of conformal prediction (Vovk, Gammerman, Shafer: Algorithmic Lear
 World, 2005).
 """
 
-from collections import Counter
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -18,11 +17,10 @@ from coral_learn.heads.base import Calibration, IncrementalHead, places_of
 from coral_learn.heads.imprinting import ImprintingHead
 from coral_learn.heads.softmax import SoftmaxHead
 from coral_learn.training.left_out import LeftOut
+from coral_learn.training.sample import Sample
 
 FALSE_ACCEPT_RATE = 0.05
 MOST_REFUSED = 1.0
-# More examples than this don't make a factor and a threshold better.
-_SAMPLE = 2000
 # Scores are fitted between so many times and so many parts of the head's own scale.
 _WIDEST = 20.0
 # The share of taught examples that may fall to a pre-trained class by the lead of those.
@@ -63,7 +61,7 @@ def calibrate(
 ) -> Calibrated:
     """Calibrate a head by its own examples, leaving each out in turn; the head takes the result.
 
-    embeddings, labels : (N, D) and N, all that was learnt of some classes (`choose_classes`)
+    embeddings, labels : (N, D) and N, what was learnt; of many a sample is looked at (`Sample`)
     false_accept_rate : share of strangers that may be taken for one of the classes, above 0; 1
         refuses nothing. Nothing is refused either with fewer examples than one over this rate:
         too few to know what strangers look like.
@@ -82,14 +80,18 @@ def calibrate_left_out(
     false_accept_rate: float = FALSE_ACCEPT_RATE,
     most_refused: float = MOST_REFUSED,
     groups: Optional[Sequence[Any]] = None,
+    sample: Optional[Sample] = None,
 ) -> Tuple[Calibrated, LeftOut]:
-    """The same, and what it was found by, which `evaluate_evidence` and `examine_left_out` take as well."""
+    """The same, and what it was found by, which `evaluate_evidence` and `examine_left_out` take as well.
+
+    sample : which of them are looked at; None to have it chosen
+    """
     check_rate(false_accept_rate)
-    chosen = choose_examples(labels)
-    if isinstance(head, ImprintingHead) and head.kept and chosen:
-        _give_lead(head, np.asarray(embeddings)[chosen], [labels[index] for index in chosen])
-    left_out = LeftOut.of(head, embeddings, labels, chosen, groups)
-    if not chosen:
+    sample = Sample.of(labels, groups) if sample is None else sample
+    if isinstance(head, ImprintingHead) and head.kept and sample.chosen:
+        _give_lead(head, np.asarray(embeddings)[sample.chosen], [labels[index] for index in sample.chosen])
+    left_out = LeftOut.of(head, embeddings, labels, sample, groups)
+    if not sample.chosen:
         head.calibration = Calibration(head.scale)
         return Calibrated(head.calibration, 0, None, None), left_out
     strange, own = head.as_strangers(left_out.embeddings, left_out.labels), places_of(left_out.labels, head.classes)
@@ -125,23 +127,6 @@ def calibrate_softmax(
         scale = _fit_scale(np.asarray(held_out_logits, np.float64), own, scale)
     head.calibration = Calibration(scale, found.calibration.threshold)
     return found._replace(calibration=head.calibration)
-
-
-def choose_classes(counts: Mapping[Any, int]) -> List[Any]:
-    """Classes to calibrate with, by their counts of examples: spread over all, until these are enough; sorted."""
-    names, chosen, examples = sorted(counts), [], 0
-    for place in np.random.RandomState(0).permutation(len(names)):
-        count = counts[names[place]]
-        if not chosen or examples + count <= _SAMPLE:
-            chosen.append(names[place])
-            examples += count
-    return sorted(chosen)
-
-
-def choose_examples(labels: Sequence[Any]) -> List[int]:
-    """The indices of the examples of those classes."""
-    chosen = set(choose_classes(Counter(labels)))
-    return [index for index, label in enumerate(labels) if label in chosen]
 
 
 def check_rate(rate: float) -> None:

@@ -5,6 +5,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from coral_learn.heads.base import Evidence, IncrementalHead, places_of
+from coral_learn.training.sample import Sample
 from coral_learn.training.split import bundles_of
 
 
@@ -13,7 +14,8 @@ class LeftOut(NamedTuple):
 
     chosen : their indices among those that were given; embeddings : (N, D); labels : N
     evidence : as of `IncrementalHead.leave_one_out`
-    fair : (N,) bool, whether anything of its class is left then: otherwise no answer could be right
+    fair : (N,) bool, whether something of its class is left then, or no answer could be right; and nothing of
+        its group, or a wrong one hardly could
     """
 
     chosen: List[int]
@@ -28,18 +30,20 @@ class LeftOut(NamedTuple):
         head: IncrementalHead,
         embeddings: np.ndarray,
         labels: Sequence[Any],
-        chosen: Sequence[int],
+        sample: Sample,
         groups: Optional[Sequence[Any]] = None,
     ) -> "LeftOut":
-        """Of some of the examples given, by their indices; of none without asking the head.
+        """Of a sample of the examples given; of none without asking the head.
 
         groups : of all that are given; examples with the same one, other than None, are left out together
         """
-        embeddings, labels = np.asarray(embeddings)[list(chosen)], [labels[index] for index in chosen]
+        chosen = sample.chosen
+        embeddings, labels = np.asarray(embeddings)[chosen], [labels[index] for index in chosen]
         if not labels:
             nothing = Evidence(np.zeros((0, len(head.classes))), np.zeros(0))
             return cls([], embeddings, labels, nothing, np.zeros(0, bool))
-        bundles = bundles_of(len(labels), None if groups is None else [groups[index] for index in chosen])
+        groups = [None] * len(labels) if groups is None else [groups[index] for index in chosen]
+        bundles = bundles_of(len(labels), groups)
         parts = [(rows, head.leave_all_out) for rows in bundles if len(rows) > 1]
         alone = [rows[0] for rows in bundles if len(rows) == 1]
         if alone:
@@ -49,17 +53,12 @@ class LeftOut(NamedTuple):
             found = leave_out(embeddings[rows], [labels[row] for row in rows])
             evidence.logits[rows], evidence.familiarity[rows] = found
         own = evidence.logits[np.arange(len(labels)), places_of(labels, head.classes)]
-        return cls(list(chosen), embeddings, labels, evidence, np.isfinite(own))
-
-    def last(self, most: int) -> "LeftOut":
-        """The last `most` of them."""
-        return self._only(np.arange(max(0, len(self.labels) - most), len(self.labels)))
+        torn = np.array([group in sample.torn for group in groups])
+        return cls(list(chosen), embeddings, labels, evidence, np.isfinite(own) & ~torn)
 
     def only_fair(self) -> "LeftOut":
         """Those that could have been answered right."""
-        return self._only(np.flatnonzero(self.fair))
-
-    def _only(self, rows: np.ndarray) -> "LeftOut":
+        rows = np.flatnonzero(self.fair)
         evidence = Evidence(*(part[rows] for part in self.evidence))
         chosen, labels = [self.chosen[row] for row in rows], [self.labels[row] for row in rows]
         return LeftOut(chosen, self.embeddings[rows], labels, evidence, self.fair[rows])

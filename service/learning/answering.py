@@ -8,7 +8,7 @@ the number -1 - i.
 import threading
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from service.store.models import StoredModel
 
 LIVE = "live"
 REVISION = "live_revision"  # the note that holds it
+
+_LESSONS_AT_ONCE = 1000
 
 Lesson = Tuple[np.ndarray, int]  # an embedding, (D,) float32, and the number of its class
 
@@ -224,15 +226,19 @@ class Answering:
 
         All of it between two answers. Raises `HeadError` where the model and the store don't agree.
         """
+        many = len(forget) + len(learn) > _LESSONS_AT_ONCE
+        if many:  # that takes a while, in which answers are wanted
+            taught = self.copy_live().copy
+            _teach(taught, forget, learn)
         with self._lock:
             kept = {number: name for number, name in self._names.items() if number < 0}
             self._names, self._disabled, self._revision = {**kept, **names}, disabled, revision
             if self._version is not None:
                 self._drop_absent(self._version.head)
-            for class_id, embeddings in _by_class(forget).items():
-                self._live.forget_many(np.stack(embeddings), class_id)
-            for class_id, embeddings in _by_class(learn).items():
-                self._live.learn_many(np.stack(embeddings), [class_id] * len(embeddings))
+            if many:
+                self._live = taught
+            else:
+                _teach(self._live, forget, learn)
         if forget or learn:
             self.changed.set()
 
@@ -275,8 +281,18 @@ class Answering:
         return {"version": LIVE, "revision": self._revision, "head": self._live_kind()}
 
 
-def _by_class(lessons: Sequence[Lesson]) -> Dict[int, List[np.ndarray]]:
+def _teach(head: IncrementalHead, forget: Sequence[Lesson], learn: Sequence[Lesson]) -> None:
+    for class_id, embeddings in _by_class(forget):
+        head.forget_many(embeddings, class_id)
+    for class_id, embeddings in _by_class(learn):
+        head.learn_many(embeddings, [class_id] * len(embeddings))
+
+
+def _by_class(lessons: Sequence[Lesson]) -> Iterator[Tuple[int, np.ndarray]]:
+    """Some embeddings of a class at a time, (N, D): heads take several times the memory for them."""
     found: Dict[int, List[np.ndarray]] = {}
     for embedding, class_id in lessons:
         found.setdefault(class_id, []).append(embedding)
-    return found
+    for class_id, embeddings in found.items():
+        for start in range(0, len(embeddings), _LESSONS_AT_ONCE):
+            yield class_id, np.stack(embeddings[start : start + _LESSONS_AT_ONCE])

@@ -8,6 +8,8 @@ from service.store.classes import StoredClass
 from service.store.examples import StoredExample
 from service.store.journal import drop_unused
 
+_MOST_LESSONS = 20000  # in memory at once; 5 kB each
+
 
 class Added(NamedTuple):
     """An example that was stored, and whether it is new in its class."""
@@ -44,8 +46,8 @@ class Deleted(NamedTuple):
 class Step:
     """One change under way. Rows change through `connection`; the rest says what follows from them.
 
-    forget, learn : lessons of the examples that go and come; those of disabled classes are left out at the end
-    teaches_anew : whether too many go for that, so that the live model is made from what is stored instead
+    gone, come : lessons of the examples that go and come; those of disabled classes are left out at the end
+    teaches_anew : whether they are too many for that, so that the live model is made of what is stored instead
     dropped : pictures of examples that are gone for good
     """
 
@@ -53,12 +55,20 @@ class Step:
         self.connection, self._store, self._action = connection, store, action
         self._number: Optional[int] = None
         self.details: Dict[str, Any] = {}
-        self.forget: List[Lesson] = []
-        self.learn: List[Lesson] = []
+        self.gone: List[Lesson] = []
+        self.come: List[Lesson] = []
         self.dropped: List[str] = []
         self.changes_examples = False
         self.brings_classes_back = False
         self.teaches_anew = False
+
+    def is_large(self) -> bool:
+        """Whether there are too many lessons to hold them all: then the live model is made of what is stored."""
+        if len(self.gone) + len(self.come) >= _MOST_LESSONS:
+            self.teaches_anew = True
+            self.gone.clear()
+            self.come.clear()
+        return self.teaches_anew
 
     @property
     def number(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from coral_learn.errors import HeadError
 from service.errors import Conflict, StoreError
-from service.learning.answering import REVISION, Answering, ListedClass
+from service.learning.answering import REVISION, Answering, Lesson, ListedClass
 from service.learning.step import Added, Changed, Deleted, Step, Taught
 from service.learning.versions import Versions
 from service.store import Store
@@ -102,14 +102,10 @@ class Teaching:
                 raise Conflict(f"the class {name!r} can't be merged into itself", "class_same")
             moved = []
             for example in self._store.examples.of_class(step.connection, source.id):
-                embedding = self._embedding(example.sha256)
-                if embedding is not None:
-                    step.forget.append((embedding, source.id))
-                step.changes_examples = True
+                step.gone += self._lessons(step, example.sha256, source.id)
                 if self._store.examples.move(step.connection, example.id, target.id):
                     moved.append(example.id)
-                    if embedding is not None:
-                        step.learn.append((embedding, target.id))
+                    step.come += self._lessons(step, example.sha256, target.id)
                 else:
                     self._store.journal.discard(step.connection, step.number, example.id)
             self._store.classes.delete(step.connection, source.id)
@@ -170,7 +166,7 @@ class Teaching:
                 added.append(Added(example, new))
                 if new:
                     step.changes_examples = True
-                    step.learn.append((embeddings[picture.sha256], class_id))
+                    step.come.append((embeddings[picture.sha256], class_id))
             new_ones = [one.example for one in added if one.new]
             if new_ones or before is None:
                 step.note(number=class_id, name=name, examples=new_ones, made=before is None, **details)
@@ -210,8 +206,8 @@ class Teaching:
         """Teach the live model a stored picture that this extractor had not seen. Raises `ExtractorUnavailable`."""
         extractor = self._answering.must_be_of(digest)
         with self._step("") as step:  # no step of the user's: nothing asks for its number
-            step.learn += [(embedding, number) for number in self._overdue(sha256)]
-            if step.learn:
+            step.come += [(embedding, number) for number in self._overdue(sha256)]
+            if step.come:
                 step.changes_examples = True
                 self._store.examples.save_embedding(step.connection, sha256, extractor.digest, embedding)
 
@@ -346,8 +342,8 @@ class Teaching:
                 # Whatever has to be read is read before the end: what is committed must be said to be so.
                 names, disabled = self._store.classes.names(connection), self._store.classes.disabled(connection)
             # What a disabled class holds is not in the model: there is nothing to forget of it, and nothing to learn.
-            step.forget = [lesson for lesson in step.forget if lesson[1] not in disabled_before]
-            step.learn = [lesson for lesson in step.learn if lesson[1] not in disabled]
+            step.gone = [lesson for lesson in step.gone if lesson[1] not in disabled_before]
+            step.come = [lesson for lesson in step.come if lesson[1] not in disabled]
             self._follow(step, names, disabled, revision)
             self._remove_pictures(unused)
 
@@ -356,7 +352,7 @@ class Teaching:
         try:
             if step.teaches_anew:
                 self._versions.teach_anew(revision)
-            self._answering.change(names, disabled, step.forget, step.learn, revision)
+            self._answering.change(names, disabled, step.gone, step.come, revision)
             if step.brings_classes_back:
                 self._versions.load_again()
         except (HeadError, StoreError):
@@ -377,14 +373,12 @@ class Teaching:
     def _enable(self, step: Step, number: int, enabled: bool) -> None:
         self._store.classes.enable(step.connection, number, enabled)
         step.brings_classes_back = enabled
-        extractor = self._answering.extractor
-        learnt = [] if extractor is None else self._store.examples.learnt_of(extractor.digest, number)
-        lessons = [(one.embedding, number) for one in learnt]
-        if enabled:
-            step.learn += lessons
-        else:
-            step.forget += lessons
-        step.changes_examples = bool(self._store.examples.of_class(step.connection, number))
+        for example in self._store.examples.of_class(step.connection, number):
+            lessons = self._lessons(step, example.sha256, number)
+            if enabled:
+                step.come += lessons
+            else:
+                step.gone += lessons
 
     def _restore_class(self, step: Step, last: StoredStep) -> None:
         """Put back the class that a step removed. Steps of older daemons don't say whether it was enabled: it was."""
@@ -393,28 +387,25 @@ class Teaching:
         self._store.classes.restore(step.connection, *facts)
 
     def _discard(self, step: Step, example: StoredExample) -> None:
-        embedding = self._embedding(example.sha256)
-        if embedding is not None:
-            step.forget.append((embedding, example.class_id))
-        step.changes_examples = True
+        step.gone += self._lessons(step, example.sha256, example.class_id)
         self._store.journal.discard(step.connection, step.number, example.id)
 
     def _move(self, step: Step, example: StoredExample, class_id: int, name: str) -> None:
         if not self._store.examples.move(step.connection, example.id, class_id):
             raise Conflict(f"the class {name!r} has this picture already; delete this one instead", "example_exists")
-        embedding = self._embedding(example.sha256)
-        if embedding is not None:
-            step.forget.append((embedding, example.class_id))
-            step.learn.append((embedding, class_id))
-        step.changes_examples = True
+        step.gone += self._lessons(step, example.sha256, example.class_id)
+        step.come += self._lessons(step, example.sha256, class_id)
 
     def _put_back(self, step: Step, last: StoredStep) -> None:
         for sha256, class_id in self._store.journal.discarded(last.id):
-            step.changes_examples = True
-            embedding = self._embedding(sha256)
-            if embedding is not None:
-                step.learn.append((embedding, class_id))
+            step.come += self._lessons(step, sha256, class_id)
         self._store.journal.restore(step.connection, last.id)
+
+    def _lessons(self, step: Step, sha256: str, class_id: int) -> List[Lesson]:
+        """What a step that changes this example changes in the live model; nothing where that is made anew."""
+        step.changes_examples = True
+        embedding = None if step.is_large() else self._embedding(sha256)
+        return [] if embedding is None else [(embedding, class_id)]
 
     def _embedding(self, sha256: str) -> Optional[np.ndarray]:
         """What the live model learnt of a picture, or None where it waits to be embedded."""
@@ -437,7 +428,7 @@ class Teaching:
                     step.connection, picture.sha256, self._answering.extractor.digest, embedding
                 )
                 # Older examples of this picture may wait to be embedded anew; this does it for them.
-                step.learn += [(embedding, one.class_id) for one in self._store.examples.of_picture(picture.sha256)]
+                step.come += [(embedding, one.class_id) for one in self._store.examples.of_picture(picture.sha256)]
             embeddings[picture.sha256] = embedding
         return embeddings
 

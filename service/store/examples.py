@@ -72,6 +72,15 @@ class Learnt(NamedTuple):
     capture: Optional[str]
 
 
+class Outline(NamedTuple):
+    """Examples without their embeddings: the row, class and capture of each, row by row in the order they came."""
+
+    rows: List[int]
+    classes: List[int]
+    captures: List[Optional[str]]
+
+
+_ROWS_AT_ONCE = 500
 _SELECT = (
     "SELECT e.id, e.class_id, c.name AS class_name, e.sha256, e.format, e.width, e.height, e.bytes, e.source, "
     "e.capture, e.created, e.client_id "
@@ -205,29 +214,29 @@ class Examples:
             ).fetchall()
         return [Learnt(row[0], row[1], np.frombuffer(row[2], np.float32), row[3]) for row in rows]
 
-    def classes_by_row(self, extractor: str) -> Dict[int, int]:
-        """The class of every example with an embedding by this extractor, by its row; rows are in the order they came.
-
-        Reads indexes only, no embedding.
-        """
+    def outline(self, extractor: str) -> Outline:
+        """Every example with an embedding by this extractor, in the order they came, without the embeddings."""
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT e.rowid, e.class_id FROM examples e WHERE EXISTS "
-                "(SELECT 1 FROM embeddings v WHERE v.sha256 = e.sha256 AND v.extractor = ?)",
+                "SELECT e.rowid, e.class_id, e.capture FROM examples e WHERE EXISTS "
+                "(SELECT 1 FROM embeddings v WHERE v.sha256 = e.sha256 AND v.extractor = ?) ORDER BY e.rowid",
                 (extractor,),
-            )
-            return dict(tuple(row) for row in rows)
-
-    def learnt_in_rows(self, extractor: str, rows: Sequence[int]) -> List[Learnt]:
-        """The examples in some of those rows, in the same order; at most 900 at once."""
-        with self._database.read() as connection:
-            found = connection.execute(
-                "SELECT e.id, e.class_id, v.vector, e.capture FROM examples e "
-                "JOIN embeddings v ON v.sha256 = e.sha256 AND v.extractor = ? "
-                f"WHERE e.rowid IN ({', '.join('?' * len(rows))}) ORDER BY e.rowid",
-                (extractor, *rows),
             ).fetchall()
-        return [Learnt(row[0], row[1], np.frombuffer(row[2], np.float32), row[3]) for row in found]
+        return Outline(*([row[column] for row in rows] for column in range(3)))
+
+    def learnt_in_rows(self, extractor: str, rows: Sequence[int]) -> Iterator[List[Learnt]]:
+        """Those of the examples in these rows that are still there, some at a time."""
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
+            with self._database.read() as connection:
+                found = connection.execute(
+                    "SELECT e.id, e.class_id, v.vector, e.capture FROM examples e "
+                    "JOIN embeddings v ON v.sha256 = e.sha256 AND v.extractor = ? "
+                    f"WHERE e.rowid IN ({', '.join('?' * len(some))}) ORDER BY e.rowid",
+                    (extractor, *some),
+                ).fetchall()
+            if found:
+                yield [Learnt(row[0], row[1], np.frombuffer(row[2], np.float32), row[3]) for row in found]
 
     def labels(self) -> List[Tuple[str, int]]:
         """Every example's id with its class's number."""

@@ -6,8 +6,8 @@ import pytest
 from coral_learn import EmbeddingPipeline, ImprintingHead, SoftmaxHead, evaluate, fit_softmax
 from coral_learn.errors import ClassUnknown, OptionError
 from coral_learn.heads import Calibration, LinearDiscriminantHead, NeighboursHead
-from coral_learn.training import SoftmaxOptions, calibrate
-from coral_learn.training.calibration import _DOUBT, _LOST_TO_KEPT, calibrate_softmax, check_rate, choose_examples
+from coral_learn.training import Sample, SoftmaxOptions, calibrate
+from coral_learn.training.calibration import _DOUBT, _LOST_TO_KEPT, calibrate_softmax, check_rate
 
 SIZE = 16
 HEADS = (ImprintingHead, LinearDiscriminantHead, NeighboursHead)
@@ -479,30 +479,11 @@ def test_lead_beside_single_examples():
 # Many examples
 
 
-def test_all_of_few_examples_are_chosen():
-    """Up to two thousand examples are all taken."""
-    assert choose_examples(["b", "a"] * 1000) == list(range(2000))
-    assert choose_examples([]) == []
-
-
-def test_whole_classes_are_chosen():
-    """Of more examples whole classes are taken, until there are enough, always the same."""
-    labels = [index % 30 for index in range(3000)]
-    chosen = choose_examples(labels)
-    classes = {labels[index] for index in chosen}
-
-    assert chosen == sorted(set(chosen)) == [index for index in range(3000) if labels[index] in classes]
-    assert len(chosen) == 2000
-    assert chosen == choose_examples(labels)
-    assert choose_examples(["a"] * 5000) == list(range(5000))
-    assert len(choose_examples(["a"] * 1900 + ["b"] * 1900)) == 1900
-
-
 def test_calibrating_with_many_examples():
-    """A head of many examples is calibrated by whole classes of them, as by those alone."""
+    """A head of many examples is calibrated by a sample of them, as by those alone."""
     rows, labels = blobs(25, 100, size=4)
     head = taught(ImprintingHead, rows, labels)
-    found, chosen = calibrate(head, rows, labels), choose_examples(labels)
+    found, chosen = calibrate(head, rows, labels), Sample.of(labels).chosen
 
     assert found.examples == len(chosen) == 2000
     assert found == calibrate(head, rows[chosen], [labels[index] for index in chosen])

@@ -7,7 +7,7 @@ import pytest
 
 from coral_learn import EmbeddingPipeline, load_head
 from coral_learn.errors import EmbeddingMismatch, ExampleUnknown, NothingLearnt, OptionError
-from coral_learn.heads import NeighboursHead
+from coral_learn.heads import NeighboursHead, neighbours
 from coral_learn.heads.neighbours import _SHARPNESS
 
 
@@ -209,6 +209,23 @@ def test_more_than_a_block_of_examples():
 
 
 # Forgetting
+
+
+@pytest.mark.parametrize("cosines", [1, 7, 60, 10**6])
+def test_left_out_some_at_a_time(monkeypatch, cosines):
+    """However many are compared at once, what is found is the same."""
+    rows = np.random.RandomState(0).uniform(0, 1, (20, 8)).astype(np.float32)
+    labels = [index % 3 for index in range(20)]
+    head = NeighboursHead(EmbeddingPipeline(8))
+    head.learn_many(rows, labels)
+    ways = (head.leave_one_out, head.leave_all_out, head.as_strangers)
+    before = [np.concatenate([np.ravel(part) for part in way(rows[:13], labels[:13])]) for way in ways[:2]]
+    strange = head.as_strangers(rows[:13], labels[:13])
+    monkeypatch.setattr(neighbours, "_COSINES_AT_ONCE", cosines)
+    for way, found in zip(ways, before):
+        np.testing.assert_array_equal(np.concatenate([np.ravel(part) for part in way(rows[:13], labels[:13])]), found)
+    np.testing.assert_array_equal(head.as_strangers(rows[:13], labels[:13]), strange)
+    assert [len(part) for way in ways[:2] for part in way(rows[:0], [])] == [0] * 4
 
 
 def test_forgets_the_very_example():

@@ -15,7 +15,7 @@ from coral_learn.heads import Calibration, LinearDiscriminantHead, NeighboursHea
 from coral_learn.training import (
     HeldOut,
     History,
-    LeftOut,
+    Sample,
     auroc,
     calibrate,
     calibrate_left_out,
@@ -650,9 +650,23 @@ def test_what_was_taken_together_is_left_out_together():
     together = calibrate_left_out(head, rows, labels, groups=groups)[1]
     assert alone.fair.all()
     assert together.fair.tolist() == [True] * 6 + [False] * 3 + [True] * 3
-    assert (together.only_fair().chosen, together.last(4).labels) == ([0, 1, 2, 3, 4, 5, 9, 10, 11], ["b"] + ["c"] * 3)
+    assert together.only_fair().chosen == [0, 1, 2, 3, 4, 5, 9, 10, 11]
     np.testing.assert_array_equal(together.evidence.logits[9:], alone.evidence.logits[9:])
     assert (together.evidence.logits[:6, 0] < alone.evidence.logits[:6, 0]).all()
+
+
+def test_part_of_a_group_is_no_fair_question():
+    """What is left of a capture would answer for the part of it that is asked about; as strangers both are the same."""
+    rows = np.random.RandomState(0).uniform(0, 1, (9, 8)).astype(np.float32)
+    labels, groups = ["a"] * 6 + ["b"] * 3, ["film"] * 4 + [None] * 5
+    head = ImprintingHead(EmbeddingPipeline(8))
+    head.learn_many(rows, labels)
+    sample = Sample([0, 1, 4, 5, 6, 7, 8], frozenset(["film"]))
+    _, left_out = calibrate_left_out(head, rows, labels, groups=groups, sample=sample)
+    assert left_out.fair.tolist() == [False, False] + [True] * 5
+    np.testing.assert_array_equal(
+        head.as_strangers(rows[sample.chosen], left_out.labels), head.as_strangers(rows, labels)[sample.chosen]
+    )
 
 
 def test_seed_of_the_split():
@@ -892,17 +906,3 @@ def test_one_look_serves_all(kind, monkeypatch):
     assert figures == evaluate_left_out(expected, rows, labels)
     assert found == examine_examples(expected, rows, labels)
     assert {"same_picture_two_classes", "classes_overlap"} <= {one.code for one in found}
-
-
-def test_the_last_ones_left_out():
-    """Some of the examples keep their indices, labels and evidence."""
-    rows, labels = blobs(per_class=4)
-    head = ImprintingHead(PIPELINE)
-    head.learn_many(rows, labels)
-    left_out = LeftOut.of(head, rows, labels, range(len(labels)))
-    some = left_out.last(5)
-
-    assert (some.chosen, some.labels) == ([7, 8, 9, 10, 11], labels[-5:])
-    np.testing.assert_array_equal(some.evidence.logits, left_out.evidence.logits[-5:])
-    np.testing.assert_array_equal(some.embeddings, rows[-5:])
-    assert left_out.last(1000).chosen == left_out.chosen

@@ -1,16 +1,13 @@
 """The map of the examples: a fair sample, drawn once a revision."""
 
-from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from coral_learn.extractor import ExtractorInfo
 from service.learning import Answering, Teaching, Versions
-from service.mapping import ExampleMap, spread
+from service.mapping import ExampleMap
 from service.store import Store
 from service.store.examples import NewPicture, Origin
 
@@ -40,23 +37,6 @@ def learner(tmp_path, tiny_model):
     versions.adopt(INFO, tiny_model)
     yield learner
     store.close()
-
-
-@given(st.lists(st.integers(0, 4), max_size=60), st.integers(1, 70))
-def test_spread_is_fair(labels, most):
-    """As many as are wanted; a class with fewer than another has all of its examples there, but for one by rounding."""
-    classes = dict(enumerate(labels, 10))
-    rows = spread(classes, most)
-    assert len(rows) == len(set(rows)) == min(most, len(labels))
-    assert rows == sorted(rows)
-    shown, every = Counter(classes[row] for row in rows), Counter(labels)
-    largest = max(shown.values(), default=0)
-    assert all(shown[label] >= min(every[label], largest - 1) for label in every)
-
-
-def test_spread_takes_examples_of_all_ages():
-    """Not only the oldest ones of a class."""
-    assert spread(dict.fromkeys(range(100), 1), 4) == [0, 25, 50, 75]
 
 
 def test_drawn_once_a_revision(learner):

@@ -520,9 +520,15 @@ class TeachingMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("held", "at_once"), [(20000, 1000), (20000, 1), (2, 1)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_steps_in_any_order(kind, tiny_model, examples):
-    """Whatever is taught, moved, deleted, undone, restarted: store, live model, revision and journal agree."""
+def test_any_steps_in_any_order(kind, tiny_model, examples, held, at_once, monkeypatch):
+    """Whatever is taught, moved, deleted, undone, restarted: store, live model, revision and journal agree.
+
+    Also where lessons are too many to be learnt at once, or to be held in memory.
+    """
+    monkeypatch.setattr("service.learning.step._MOST_LESSONS", held)
+    monkeypatch.setattr("service.learning.answering._LESSONS_AT_ONCE", at_once)
     bounds = settings(max_examples=examples, stateful_step_count=40)
     run_state_machine_as_test(lambda: TeachingMachine(kind, tiny_model), settings=bounds)
 

@@ -6,10 +6,10 @@ from typing import Any, List, Mapping, Optional, Sequence
 import numpy as np
 
 from coral_learn.heads.base import IncrementalHead, places_of
-from coral_learn.training.calibration import choose_examples
 from coral_learn.training.doctor.finding import ADVICE, WARNING, Finding
 from coral_learn.training.left_out import LeftOut
 from coral_learn.training.recipe import Recipe
+from coral_learn.training.sample import Sample
 from coral_learn.training.split import folds
 from coral_learn.training.validation import cross_validate
 
@@ -26,9 +26,9 @@ _SAME_ROWS = 500
 def examine_examples(head: IncrementalHead, embeddings: np.ndarray, labels: Sequence[Any]) -> List[Finding]:
     """Look at examples with a calibrated head that has learnt just them. embeddings : (N, D); labels : N.
 
-    Beyond some thousand examples whole classes are looked at, as many as that makes.
+    Of more than some thousand examples a sample is looked at.
     """
-    return examine_left_out(head, LeftOut.of(head, embeddings, labels, choose_examples(labels)))
+    return examine_left_out(head, LeftOut.of(head, embeddings, labels, Sample.of(labels)))
 
 
 def examine_left_out(head: IncrementalHead, left_out: LeftOut) -> List[Finding]:
