@@ -117,7 +117,7 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     jobs = JobQueue(store, answering, versions, metrics, live.tell_model, *rates, workers, why_held, memory)
     reembedding.on_missing = partial(jobs.need, REEMBED, {})
     calibrating = Calibrating(store, answering, versions, *rates)
-    lessons = Lessons(store, extraction, pictures, answering, teaching, calibrating)
+    lessons = Lessons(store, extraction, pictures, answering, teaching, calibrating, metrics)
     metrics.read_from(Readings(store, extraction, answering, jobs, live, watchers, temperature, review))
     return Services(
         settings=settings,

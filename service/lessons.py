@@ -4,6 +4,7 @@ The one way in for uploads, captures of the camera and frames kept for review.
 """
 
 import logging
+import time
 from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 import numpy as np
@@ -14,6 +15,7 @@ from service.embedder import embed_now
 from service.errors import ServiceError
 from service.extraction import ExtractorSupervisor
 from service.learning import Answering, Teaching
+from service.metrics import FROM_LESSON, Metrics
 from service.pictures import Picture, PictureReader
 from service.store import Store
 from service.store.examples import NewPicture, Origin
@@ -97,14 +99,17 @@ class Lessons:
         answering: Answering,
         teaching: Teaching,
         calibrating: Calibrating,
+        metrics: Metrics,
     ):
         self._store, self._extraction, self._pictures = store, extraction, pictures
         self._answering, self._teaching, self._calibrating = answering, teaching, calibrating
+        self._metrics = metrics
 
     def prepare(self, data: bytes) -> Prepared:
         """Decode and embed a picture. Raises `coral_learn.errors.ImageError`, `Unavailable`."""
         present = self._answering.must_have_extractor
         picture, embedded = embed_now(self._extraction, present, lambda one: self._pictures.read(data, one))
+        self._metrics.time_stages(FROM_LESSON, decode=picture.decode_ms, embed=embedded.milliseconds)
         return Prepared(picture, embedded.embedding, embedded.extractor)
 
     def teach(self, name: str, prepared: List[Prepared], origin: Origin, measure: bool = False) -> Outcome:
@@ -118,7 +123,9 @@ class Lessons:
         disabled = bool(self._numbers(name) & self._answering.disabled)
         before = self._accuracy()
         facts, data = [one.facts for one in prepared], [one.picture.data for one in prepared]
+        started = time.perf_counter()
         taught = self._teaching.add_examples(name, facts, data, origin)
+        self._metrics.time_stages(FROM_LESSON, store=(time.perf_counter() - started) * 1000)
         accepted = [
             Accepted(added.example, one.picture, added.new, doubts + self._not_seen(added.example, name, disabled))
             for added, one, doubts in zip(taught.examples, prepared, words)

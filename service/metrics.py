@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "coral_learn_"
-FROM_UPLOAD, FROM_CAMERA = "upload", "camera"
+FROM_UPLOAD, FROM_CAMERA, FROM_LESSON = "upload", "camera", "lesson"
 MAX_CLASSES = 1000  # label values; Prometheus keeps a series for each that ever was
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -31,7 +31,7 @@ class Metrics:
         )
         self._stages = self._histogram(
             "stage_seconds",
-            "Seconds in a stage of an answer: decode, embed (inside the model), head.",
+            "Seconds in a stage of an answer or a lesson: decode, embed (inside the model), head or store.",
             _STAGE_SECONDS,
             "stage",
             "origin",
@@ -53,7 +53,7 @@ class Metrics:
         self._request_seconds.labels(route, method).observe(seconds)
 
     def time_stages(self, origin: str, **milliseconds: float) -> None:
-        """An answer was made. origin : upload or camera; milliseconds : by stage."""
+        """An answer was made, or something taught. origin : upload, camera or lesson; milliseconds : by stage."""
         for stage, elapsed in milliseconds.items():
             self._stages.labels(stage, origin).observe(elapsed / 1000)
 

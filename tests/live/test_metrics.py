@@ -65,6 +65,8 @@ def test_a_day_at_work(taught, make_picture, encode):
     assert ("predictions_total", (("class", "green"),)) not in found
     for stage in ("decode", "embed", "head"):
         assert found["stage_seconds_count", (("origin", "upload"), ("stage", stage))] == 3
+    for stage in ("decode", "embed", "store"):
+        assert found["stage_seconds_count", (("origin", "lesson"), ("stage", stage))] == 12
     post = ("method", "POST")
     assert found["requests_total", (post, ("route", "/v1/classify"), ("status", "200"))] == 3
     assert found["requests_total", (post, ("route", "/v1/classify"), ("status", "415"))] == 1
