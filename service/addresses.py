@@ -8,8 +8,8 @@ _PASSWORD = re.compile(
     r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s/?#:@\[]{0,200}):(?!\d{1,5}(?:[/?#\s]|$))\S{0,500}@", re.IGNORECASE
 )
 # Cameras call what lets in as they like: apikey, user_pwd, authToken, secret. One name too many does no harm.
-_SECRET = r"(?:pass|pwd|token|secret|auth|credential|signature|key(?==))"
-_PARAMETER = re.compile(rf"([?&;][^\s?&;#=]{{0,50}}?{_SECRET}[^\s?&;#=]{{0,50}}=)[^\s&#]+", re.IGNORECASE)
+_SECRET = r"(?:pass|pwd|token|secret|auth|credential|signature|(?:key|sig)(?==))"
+_PARAMETER = re.compile(rf"([?&;#][^\s?&;#=]{{0,50}}?{_SECRET}[^\s?&;#=]{{0,50}}=)[^\s&#]+", re.IGNORECASE)
 
 
 def masked(text: str) -> str:

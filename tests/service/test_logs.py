@@ -277,6 +277,8 @@ def test_the_id_is_in_text_as_well(client):
         ("http://camera/?apikey=secret&auth=secret", "http://camera/?apikey=***&auth=***"),
         ("rtsp://camera/1?channel=2&KEY=se?cr=et;#top", "rtsp://camera/1?channel=2&KEY=***#top"),
         ("http://camera/1;user_pwd=secret", "http://camera/1;user_pwd=***"),
+        ("https://store/1.tflite?sv=2&sig=secret", "https://store/1.tflite?sv=2&sig=***"),
+        ("http://camera/#token=secret", "http://camera/#token=***"),
         ("one rtsp://a:b@c two rtsp://d:e@f", "one rtsp://a:***@c two rtsp://d:***@f"),
     ],
 )
