@@ -19,7 +19,13 @@ HEADER = "Idempotency-Key"
 _LONGEST = 200
 _PIECE = 1024 * 1024  # bytes
 _CHANGING = ("POST", "PATCH", "PUT", "DELETE")
+_SESSION = "/v1/session"  # its answer is a cookie, which is kept nowhere
 _NOT_KEPT = (401, 403, 408, 409, 421, 429)  # another try may end otherwise
+
+
+def is_repeatable(method: str, path: str) -> bool:
+    """Whether an answer at this path is kept for whoever asks again with the same key."""
+    return method in _CHANGING and path != _SESSION and not speaks_protocol(path)
 
 
 class Idempotency:
@@ -32,8 +38,7 @@ class Idempotency:
     def before(self) -> Optional[Response]:
         """The answer that was given before, a refusal, or None when the request is to be carried out."""
         key = request.headers.get(HEADER)
-        nothing_there = request.url_rule is None  # neither the path nor the method
-        if key is None or nothing_there or request.method not in _CHANGING or speaks_protocol(request.path):
+        if key is None or request.url_rule is None or not is_repeatable(request.method, request.url_rule.rule):
             return None
         if not 1 <= len(key) <= _LONGEST or not key.isprintable():
             return problem(422, "idempotency_key_invalid", f"{HEADER} has 1 to {_LONGEST} printable characters")

@@ -14,6 +14,7 @@ from werkzeug.routing import Rule
 import coral_learn
 from service.http.access import COOKIE, is_open
 from service.http.description import Description, Media, Parameter, Schema, describes
+from service.http.idempotency import is_repeatable
 from service.http.problems import MEDIA_TYPE, TITLES, speaks_protocol
 from service.http.schemas import ANYTHING, COMPONENTS, PATH, TEXT, ref
 
@@ -153,7 +154,7 @@ def _implied(route: Route) -> Iterator[Codes]:
         yield GUARDED
     if not reads(route):
         yield CHANGING
-    if _repeatable(route):
+    if is_repeatable(route.method, route.path):
         yield REPEATABLE
     if description.body is not None:
         yield WITH_BODY
@@ -170,10 +171,6 @@ def reads(route: Route) -> bool:
     return route.method == "GET" or route.path == "/v1/classify" or speaks_protocol(route.path)
 
 
-def _repeatable(route: Route) -> bool:
-    return route.method != "GET" and not speaks_protocol(route.path)
-
-
 def _operation(route: Route) -> Dict[str, Any]:
     description = route.description
     if description is None:
@@ -186,7 +183,7 @@ def _operation(route: Route) -> Dict[str, Any]:
     }
     if more:
         operation["description"] = more
-    headers = (IDEMPOTENCY_KEY,) if _repeatable(route) else ()
+    headers = (IDEMPOTENCY_KEY,) if is_repeatable(route.method, route.path) else ()
     operation["parameters"] = [
         *_in_path(route.rule),
         *(_parameter(one) for one in (*description.query, *headers)),

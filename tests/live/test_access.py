@@ -184,6 +184,17 @@ def test_sign_in_with_a_cookie(guarded, make_picture, encode):
     assert ask(daemon, "GET", "/v1/session", Cookie=cookie)[2] == {"scope": None, "needed": True}
 
 
+def test_a_sign_in_sent_again_has_a_cookie_too(guarded):
+    """An answer that was lost is not given again without what counts in it: each has a session of its own."""
+    daemon, tokens = guarded
+    body = json.dumps({"token": tokens["classify"]})
+    answers = [ask(daemon, "POST", "/v1/session", body, Idempotency_Key="in")[:2] for _ in range(2)]
+    cookies = [headers["Set-Cookie"].split(";")[0] for _, headers in answers]
+    assert [status for status, _ in answers] == [200, 200]
+    assert len(set(cookies)) == 2
+    assert all(ask(daemon, "GET", "/v1/status", Cookie=cookie)[0] == 200 for cookie in cookies)
+
+
 def test_a_session_has_the_scope_of_its_token(guarded):
     """Signed in with the token classify a page may read, and change nothing."""
     daemon, tokens = guarded
