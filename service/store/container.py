@@ -77,7 +77,7 @@ class ZipContainer:
         except ArchiveUnusable:
             raise
         except _DAMAGED as error:
-            raise _damaged(error) from error
+            raise damaged(error) from error
         guarded.opened = True
         self._infos = [info for info in self._zip.infolist() if not info.filename.endswith("/")]
         self.members: List[Member] = [_member(_zip_name(info), _zip_kind(info)) for info in self._infos]
@@ -160,7 +160,7 @@ def check_archive(file: BinaryIO) -> str:
     if found is None:
         raise ArchiveUnusable("this is neither a zip nor a tar archive", "archive_unsupported")
     if found == "zip" and not zipfile.is_zipfile(file):
-        raise _damaged("it is cut off, or no zip at all")
+        raise damaged("it is cut off, or no zip at all")
     return found
 
 
@@ -210,14 +210,14 @@ class _TarStream:
         """The next block, b"" at the end."""
         data = self._read(_BLOCK)
         if data and len(data) < _BLOCK:
-            raise _damaged("it ends in the middle of a header")
+            raise damaged("it ends in the middle of a header")
         return data
 
     def take(self, size: int) -> bytes:
         """So many bytes."""
         data = self._read(size)
         if len(data) < size:
-            raise _damaged("it ends in the middle of a file")
+            raise damaged("it ends in the middle of a file")
         return data
 
     def skip(self, size: int) -> None:
@@ -235,7 +235,7 @@ class _TarStream:
                 parts.append(part)
                 left -= len(part)
         except _DAMAGED as error:
-            raise _damaged(error) from error
+            raise damaged(error) from error
         self.position += size - left
         _check_total(self.position, self._limits)
         return b"".join(parts)
@@ -302,7 +302,7 @@ def _next_header(stream: _TarStream) -> Optional[Tuple[str, int, tarfile.TarInfo
         except ArchiveUnusable:
             raise
         except _DAMAGED as error:
-            raise _damaged(error) from error
+            raise damaged(error) from error
 
 
 def _record(stream: _TarStream, info: tarfile.TarInfo) -> bytes:
@@ -391,5 +391,6 @@ def _too_many(members: int) -> ArchiveUnusable:
     return ArchiveUnusable(f"the archive has too many members, at most {members} are allowed", "archive_too_large")
 
 
-def _damaged(reason) -> ArchiveUnusable:
+def damaged(reason) -> ArchiveUnusable:
+    """An archive that does not hold what it should. reason : in words"""
     return ArchiveUnusable(f"the archive is damaged: {reason}", "archive_damaged")

@@ -12,9 +12,9 @@ import numpy as np
 
 from coral_learn.extractor import ExtractorInfo
 from service.errors import ArchiveUnusable, Invalid
-from service.store.archive import FORMAT, MANIFEST, PART_ROWS, VERSION, unpack_rows
+from service.store.archive import EMBEDDINGS, FORMAT, MANIFEST, PART_ROWS, VERSION, unpack_rows
 from service.store.classes import check_name
-from service.store.container import Container, Limits, open_container
+from service.store.container import Container, Limits, damaged, open_container
 from service.store.examples import IMPORTED, SOURCES, Origin
 
 log = logging.getLogger(__name__)
@@ -120,6 +120,13 @@ class Contents:
             try:
                 found = json.loads(content.data.decode("utf-8"), object_hook=_compact)
             except (ValueError, RecursionError):
+                base = path[: -len(MANIFEST)]
+                if FORMAT.encode() in content.data or any(
+                    one.startswith(f"{base}{EMBEDDINGS}/") for one in self._paths
+                ):
+                    raise damaged(
+                        f"{path} can't be read; without that file its folders are taken for classes"
+                    ) from None
                 continue
             if isinstance(found, dict) and found.get("format") == FORMAT:
                 if found.get("version") != VERSION:

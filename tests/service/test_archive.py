@@ -229,6 +229,18 @@ def test_manifest_of_somebody_else(text):
     assert taken(zipped([("a/1.jpg", b"1"), (MANIFEST, text)])) == ([("a", b"1")], {"not_a_picture": 1})
 
 
+@pytest.mark.parametrize("damage", [lambda text: text[:-9], lambda text: text[40:], lambda text: b"\0" * len(text)])
+def test_manifest_of_ours_that_is_damaged(store, damage):
+    """Names, origins and groups would be lost without a word, so it is refused; without it, folders are classes."""
+    add(store, "a?", b"1", np.ones(4, np.float32))
+    with zipfile.ZipFile(written(store)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files[MANIFEST] = damage(files[MANIFEST])
+    assert refused(zipped(list(files.items()))) == "archive_damaged"
+    del files[MANIFEST]
+    assert [label for label, _ in taken(zipped(list(files.items())))[0]] == ["a%3F"]
+
+
 def test_ours_packed_anew(store):
     """Unpacked and packed again, in a folder and as a tar, it still is ours."""
     add(store, "a?", b"1", None, "walk")
