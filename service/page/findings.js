@@ -46,7 +46,7 @@ function pictures(one, mended) {
 	return [
 		shown.length ? make("div.fixes", ...shown) : null,
 		rest > 0 ? quiet(`and ${rest} more`) : null,
-		one.code === "near_duplicates" && there.length > 1 ? row(deleteAll(there.slice(0, MOST_DELETED), mended)) : null
+		one.code === "near_duplicates" && there.length > 1 ? row(deleteAll(there, mended)) : null
 	]
 }
 
@@ -62,13 +62,15 @@ function pictureWithFixes(example, {code, classes}, mended) {
 	)
 }
 
-const deleteAll = (there, mended) =>
-	working(
-		`Delete all ${there.length}`,
+function deleteAll(there, mended) {
+	const some = there.slice(0, MOST_DELETED)
+	return working(
+		some.length < there.length ? `Delete the first ${some.length}` : `Delete all ${some.length}`,
 		async () => {
-			const {step} = await remove("/v1/examples", {examples: there.map(({id}) => id)})
-			done(`Deleted ${count(there.length, "picture")}. What each is like stays.`, step)
+			const {step} = await remove("/v1/examples", {examples: some.map(({id}) => id)})
+			done(`Deleted ${count(some.length, "picture")}. What each is like stays.`, step)
 			await mended()
 		},
 		"small danger"
 	)
+}
