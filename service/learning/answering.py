@@ -212,6 +212,16 @@ class Answering:
                 self._drop_absent(version.head)
             self._version = version
 
+    def expect(self, names: Dict[int, str], disabled: FrozenSet[int]) -> None:
+        """Know the classes of a model that is about to answer. What is known of others holds until `settle`."""
+        with self._lock:
+            self._names, self._disabled = {**names, **self._names}, disabled
+
+    def settle(self, names: Dict[int, str]) -> None:
+        """Know these taught classes only."""
+        with self._lock:
+            self._settle(names)
+
     def change(
         self,
         names: Dict[int, str],
@@ -231,8 +241,8 @@ class Answering:
             taught = self.copy_live().copy
             _teach(taught, forget, learn)
         with self._lock:
-            kept = {number: name for number, name in self._names.items() if number < 0}
-            self._names, self._disabled, self._revision = {**kept, **names}, disabled, revision
+            self._settle(names)
+            self._disabled, self._revision = disabled, revision
             if self._version is not None:
                 self._drop_absent(self._version.head)
             if many:
@@ -264,6 +274,10 @@ class Answering:
             report = self._report
             if examined.live is self._live and report is not None and report["revision"] == examined.revision:
                 self._report = dict(report, findings=findings)
+
+    def _settle(self, names: Dict[int, str]) -> None:
+        kept = {number: name for number, name in self._names.items() if number < 0}
+        self._names = {**kept, **names}
 
     def _drop_absent(self, head: Head) -> None:
         for number in set(head.classes) - (set(self._names) - self._disabled):

@@ -349,6 +349,7 @@ class Teaching:
 
     def _follow(self, step: Step, names: Dict[int, str], disabled: FrozenSet[int], revision: int) -> None:
         """Do in memory what is done on the disk."""
+        self._answering.expect(names, disabled)
         try:
             if step.teaches_anew:
                 self._versions.teach_anew(revision)
@@ -358,6 +359,7 @@ class Teaching:
         except (HeadError, StoreError):
             log.exception("the model does not fit what is stored; it is built anew")
             self._versions.rebuild()
+            self._answering.settle(names)
 
     def _remove_pictures(self, unused: List[str]) -> None:
         for sha256 in unused:

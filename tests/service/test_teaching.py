@@ -853,6 +853,46 @@ def test_live_model_that_does_not_fit_is_built_anew(started, caplog, damage):
     assert labels(started) == {"b", "c", "d"}
 
 
+@pytest.mark.parametrize("at_once", [1, 1000])
+def test_class_that_comes_back_to_a_model_that_does_not_fit(started, caplog, at_once, monkeypatch):
+    """The model is built anew with the class, and its name is known."""
+    monkeypatch.setattr("service.learning.answering._LESSONS_AT_ONCE", at_once)
+    started.teaching.merge_classes("c", "a")
+    started.live.remove(started.class_id("a"))
+    started.teaching.undo()
+    assert "built anew" in caplog.text
+    assert labels(started) == set(CLASSES)
+    assert is_exact(started)
+
+
+@pytest.mark.parametrize("step", ["delete", "disable"])
+def test_answers_while_a_large_class_goes_and_comes(started, step, monkeypatch):
+    """Every answer in between names classes that are or were there, also of a version."""
+    monkeypatch.setattr("service.learning.step._MOST_LESSONS", 1)
+    version = publish(started, started.answering.copy_live().copy)
+    seen, take_live = [], started.answering.take_live
+
+    def take(*arguments):
+        seen.append(labels(started))
+        take_live(*arguments)
+        seen.append(labels(started))
+
+    monkeypatch.setattr(started.answering, "take_live", take)
+    for active in (None, version):
+        if active:
+            started.versions.activate(active)
+        if step == "delete":
+            started.teaching.delete_class("b")
+            started.teaching.undo()
+        else:
+            started.teaching.enable_class("b", False)
+            started.teaching.enable_class("b", True)
+        assert labels(started) == set(CLASSES)
+    assert len(seen) == 8
+    assert all({"a", "c"} <= one <= set(CLASSES) for one in seen)
+    assert is_exact(started)
+
+
 def test_version_answers_on_when_the_live_model_is_built_anew(started):
     """What answers stays the version that was activated."""
     version = publish(started, started.answering.copy_live().copy)
