@@ -10,6 +10,7 @@ from coral_learn.heads.pipeline import EmbeddingPipeline
 from coral_learn.heads.state import State, numbers
 
 _KINDS: Dict[str, Type["Head"]] = {}
+_ROWS_AT_ONCE = 1000
 
 
 class Calibration(NamedTuple):
@@ -164,6 +165,12 @@ class IncrementalHead(Head):
     def learn_many(self, embeddings: np.ndarray, labels: Sequence[Any]) -> None:
         """Learn (N, D) examples; the same as learning them one by one, in any order."""
 
+    def learn_all(self, embeddings: np.ndarray, labels: Sequence[Any]) -> None:
+        """The same some at a time: at once it takes six times the memory of the embeddings. Not all or none."""
+        _must_match(embeddings, labels)
+        for start in range(0, len(labels), _ROWS_AT_ONCE):
+            self.learn_many(embeddings[start : start + _ROWS_AT_ONCE], labels[start : start + _ROWS_AT_ONCE])
+
     def forget(self, embedding: np.ndarray, label) -> None:
         """Take back one example: exactly as if it had never been learnt. Raises `ClassUnknown`, `ExampleUnknown`."""
         self.forget_many(np.atleast_2d(embedding), label)
@@ -210,9 +217,13 @@ class IncrementalHead(Head):
     def _checked(self, embeddings: np.ndarray, labels: Sequence[Any], known: List[Any]):
         """Directions (N, D) and plain labels, all of one sort."""
         directions = self.pipeline(embeddings)
-        if len(directions) != len(labels):
-            raise EmbeddingMismatch(f"{len(directions)} embeddings with {len(labels)} labels")
+        _must_match(directions, labels)
         return directions, check_labels(labels, known)
+
+
+def _must_match(embeddings: np.ndarray, labels: Sequence[Any]) -> None:
+    if len(embeddings) != len(labels):
+        raise EmbeddingMismatch(f"{len(embeddings)} embeddings with {len(labels)} labels")
 
 
 def load_head(state: State) -> Head:

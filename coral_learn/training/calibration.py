@@ -119,8 +119,7 @@ def calibrate_softmax(
     groups : of the N, as of `calibrate`
     """
     means = ImprintingHead(head.pipeline)
-    if len(labels):
-        means.learn_many(embeddings, labels)
+    means.learn_all(np.asarray(embeddings), labels)
     found = calibrate(means, embeddings, labels, false_accept_rate, most_refused, groups)
     own, scale = places_of(held_out_labels, head.classes), head.scale
     if len(own):

@@ -44,8 +44,7 @@ class Recipe(NamedTuple):
         if self.kind not in INCREMENTAL:
             raise OptionError("a head is one of {}, got {!r}".format(", ".join(KINDS), self.kind))
         head = INCREMENTAL[self.kind].suited(self.size, self.mean)
-        if len(labels):
-            head.learn_many(embeddings, labels)
+        head.learn_all(np.asarray(embeddings), labels)
         return head
 
     def softmax_pipeline(self) -> EmbeddingPipeline:

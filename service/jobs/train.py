@@ -111,12 +111,20 @@ def _read_material(data_folder: Path, extractor: str, size: int) -> Tuple[Materi
     database = Database(database_path(data_folder))
     try:
         disabled = {one.id: one.examples for one in Classes(database).all() if not one.enabled}
-        rows = [one for one in Examples(database).learnt(extractor) if one.class_id not in disabled]
+        examples = Examples(database)
+        outline = examples.outline(extractor)
+        rows = [row for row, class_id in zip(outline.rows, outline.classes) if class_id not in disabled]
+        ids, labels, groups = [], [], []
+        embeddings = np.empty((len(rows), size), np.float32)  # filled as they are read: there may be room for one only
+        found = (one for some in examples.learnt_in_rows(extractor, rows) for one in some)
+        for one in (one for one in found if one.class_id not in disabled):
+            embeddings[len(ids)] = one.embedding
+            ids.append(one.id)
+            labels.append(one.class_id)
+            groups.append(one.capture)
     finally:
         database.close()
-    embeddings = np.array([row.embedding for row in rows], np.float32).reshape(len(rows), size)
-    groups = [row.capture for row in rows]
-    material = Material([row.id for row in rows], [row.class_id for row in rows], embeddings, groups)
+    material = Material(ids, labels, embeddings[: len(ids)], groups)
     return material, {"classes": list(disabled), "examples": sum(disabled.values())}
 
 

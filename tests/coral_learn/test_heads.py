@@ -456,17 +456,19 @@ def test_many_equals_one_by_one(learner):
     np.testing.assert_allclose(other.scores(rows), learner.scores(rows), atol=1e-9)
 
 
-def test_batches_of_any_size(untaught):
+def test_batches_of_any_size(untaught, monkeypatch):
     """However examples are cut into batches, the state is the same."""
     rows, labels = embeddings(100, seed=6), ["b", "a", "c", "a"] * 25
     states = []
     for size in (1, 7, 33, 100):
-        head = untaught()
+        head, other = untaught(), untaught()
         for start in range(0, 100, size):
             head.learn_many(rows[start : start + size], labels[start : start + size])
-        states.append(frozen(head))
+        monkeypatch.setattr("coral_learn.heads.base._ROWS_AT_ONCE", size)
+        other.learn_all(rows, labels)
+        states += [frozen(head), frozen(other)]
 
-    assert states == states[:1] * 4
+    assert states == states[:1] * 8
 
 
 @pytest.mark.parametrize("name", sorted(UNTAUGHT))
@@ -816,7 +818,13 @@ def test_labels_must_be_as_many(learner):
     """Embeddings and labels must be as many; nothing is learnt otherwise."""
     before = frozen(learner)
     for count in (0, 1, 3):
-        for take in (learner.learn_many, learner.leave_one_out, learner.leave_all_out, learner.as_strangers):
+        for take in (
+            learner.learn_many,
+            learner.learn_all,
+            learner.leave_one_out,
+            learner.leave_all_out,
+            learner.as_strangers,
+        ):
             with pytest.raises(EmbeddingMismatch, match=f"2 embeddings with {count} labels"):
                 take(embeddings(2), ["apple"] * count)
 
