@@ -11,7 +11,7 @@ from service.embedder import EmbeddedPicture, Embedder, Patience, Unusable
 from service.errors import ArchiveUnusable, Conflict, Invalid, NotFound, Unavailable
 from service.extraction import ExtractorSupervisor
 from service.learning import Answering, Teaching
-from service.learning.teaching import Taught
+from service.learning.outcome import Taught
 from service.pictures import PictureReader
 from service.store import Store
 from service.store.container import Limits

@@ -1,7 +1,8 @@
 """What is taught and what answers: the model that answers, changes of what it was taught, and versions."""
 
 from service.learning.answering import LIVE, Answer, Answering, ListedClass, LiveCopy
-from service.learning.teaching import Added, Changed, Deleted, Taught, Teaching
+from service.learning.outcome import Added, Changed, Deleted, Taught
+from service.learning.teaching import Teaching
 from service.learning.versions import Versions, can_keep, pretrained_of
 
 __all__ = [

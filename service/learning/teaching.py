@@ -2,32 +2,36 @@
 
 import logging
 from contextlib import contextmanager
-from itertools import zip_longest
 from typing import Collection, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence
 
 import numpy as np
 
 from coral_learn.errors import HeadError
 from service.errors import Conflict, StoreError
-from service.learning.answering import REVISION, Answering, Lesson, ListedClass
-from service.learning.step import Added, Changed, Deleted, Step, Taught
+from service.learning.answering import REVISION, Answering, ListedClass
+from service.learning.outcome import Added, Changed, Deleted, Taught
+from service.learning.step import (
+    ADD_CLASS,
+    ADD_EXAMPLES,
+    DELETE_CLASS,
+    DELETE_EXAMPLE,
+    DELETE_EXAMPLES,
+    DISABLE_CLASS,
+    ENABLE_CLASS,
+    MERGE_CLASSES,
+    MOVE_EXAMPLE,
+    RENAME_CLASS,
+    UNDO,
+    Step,
+)
+from service.learning.undoing import Undoing, move
 from service.learning.versions import Versions
 from service.store import Store
 from service.store.classes import StoredClass
-from service.store.examples import NewPicture, Origin, StoredExample
+from service.store.examples import NewPicture, Origin
 from service.store.journal import IMPORT, StoredStep
 
 log = logging.getLogger(__name__)
-
-# What the journal calls them.
-ADD_CLASS, RENAME_CLASS, MERGE_CLASSES, DELETE_CLASS = "add_class", "rename_class", "merge_classes", "delete_class"
-ENABLE_CLASS, DISABLE_CLASS = "enable_class", "disable_class"
-ADD_EXAMPLES, MOVE_EXAMPLE = "add_examples", "move_example"
-DELETE_EXAMPLE, DELETE_EXAMPLES = "delete_example", "delete_examples"
-UNDO = "undo"  # this can't be undone
-# Of these several in a row can be undone at once. Their inverses only take away what the step itself brought: none
-# needs the trash, which every later step empties, or what another inverse leaves.
-TOGETHER = (ADD_CLASS, RENAME_CLASS, ADD_EXAMPLES)
 
 
 class Teaching:
@@ -38,19 +42,7 @@ class Teaching:
 
     def __init__(self, store: Store, answering: Answering, versions: Versions):
         self._store, self._answering, self._versions = store, answering, versions
-        self._inverses = {
-            ADD_CLASS: self._undo_add_class,
-            RENAME_CLASS: self._undo_rename_class,
-            MERGE_CLASSES: self._undo_merge_classes,
-            DELETE_CLASS: self._undo_delete_class,
-            ENABLE_CLASS: self._undo_enable_class,
-            DISABLE_CLASS: self._undo_enable_class,
-            ADD_EXAMPLES: self._undo_add_examples,
-            MOVE_EXAMPLE: self._undo_move_example,
-            DELETE_EXAMPLE: self._put_back,
-            DELETE_EXAMPLES: self._put_back,
-            IMPORT: self._undo_import,
-        }
+        self._undoing = Undoing(store, answering)
         answering.change(store.classes.names(), store.classes.disabled(), [], [], int(store.note(REVISION) or 0))
 
     # -- classes ----------------------------------------------------------------------------
@@ -77,7 +69,7 @@ class Teaching:
         with self._step(ENABLE_CLASS if enabled else DISABLE_CLASS) as step:
             stored = self._find(name)
             if stored.enabled != enabled:
-                self._enable(step, stored.id, enabled)
+                step.enable(stored.id, enabled)
                 step.note(number=stored.id, name=stored.name)
         return Changed(stored._replace(enabled=enabled), step.done)
 
@@ -102,12 +94,10 @@ class Teaching:
                 raise Conflict(f"the class {name!r} can't be merged into itself", "class_same")
             moved = []
             for example in self._store.examples.of_class(step.connection, source.id):
-                step.gone += self._lessons(step, example.sha256, source.id)
-                if self._store.examples.move(step.connection, example.id, target.id):
+                if step.move(example, target.id):
                     moved.append(example.id)
-                    step.come += self._lessons(step, example.sha256, target.id)
                 else:
-                    self._store.journal.discard(step.connection, step.number, example.id)
+                    step.discard(example)
             self._store.classes.delete(step.connection, source.id)
             step.note(number=source.id, name=source.name, into=target.name, moved=moved, enabled=source.enabled)
         return Changed(target._replace(examples=target.examples + len(moved)), step.done)
@@ -121,7 +111,7 @@ class Teaching:
             stored = self._find(name)
             examples = self._store.examples.of_class(step.connection, stored.id)
             for example in examples:
-                self._discard(step, example)
+                step.discard(example)
             self._store.classes.delete(step.connection, stored.id)
             step.note(number=stored.id, name=stored.name, count=len(examples), enabled=stored.enabled)
         return Deleted(len(examples), step.number)
@@ -181,7 +171,7 @@ class Teaching:
             class_id = self._store.classes.find_or_create(step.connection, name)
             if class_id == example.class_id:
                 return Changed(example, None)
-            self._move(step, example, class_id, name)
+            move(step, example, class_id, name)
             step.note(example=example_id, before=example.class_id, number=class_id, name=name, made=made)
         return Changed(example._replace(class_id=class_id, class_name=name), step.done)
 
@@ -189,7 +179,7 @@ class Teaching:
         """Remove an example; the live model answers as if it had never been. Raises `NotFound`."""
         with self._step(DELETE_EXAMPLE, for_good) as step:
             example = self._store.examples.get(example_id)
-            self._discard(step, example)
+            step.discard(example)
             step.note(example=example_id, name=example.class_name)
         return Deleted(1, step.number)
 
@@ -198,7 +188,7 @@ class Teaching:
         with self._step(DELETE_EXAMPLES, for_good) as step:
             examples = [self._store.examples.get(one) for one in dict.fromkeys(example_ids)]
             for example in examples:
-                self._discard(step, example)
+                step.discard(example)
             step.note(examples=[example.id for example in examples])
         return Deleted(len(examples), step.number)
 
@@ -221,9 +211,9 @@ class Teaching:
         step_number : the step that is meant; it must be the last one
         """
         with self._step(UNDO) as step:
-            last = self._last(step_number)
+            last = self._undoing.last(step_number)
             step.note(undone=last.id, action=last.action)
-            self._inverses[last.action](step, last)
+            self._undoing.take_back(step, last)
         return last
 
     def undo_together(self, step_numbers: Collection[int]) -> List[StoredStep]:
@@ -236,90 +226,11 @@ class Teaching:
         if len(numbers) == 1:
             return [self.undo(numbers[0])]
         with self._step(UNDO) as step:
-            steps = self._last_ones(numbers)
+            steps = self._undoing.last_ones(numbers)
             step.note(undone=steps[0].id, action=steps[0].action, steps=numbers)
             for one in steps:
-                self._inverses[one.action](step, one)
+                self._undoing.take_back(step, one)
         return steps
-
-    def _last(self, step_number: Optional[int]) -> StoredStep:
-        last = self._store.journal.last()
-        if last is None:
-            raise Conflict("there is nothing to undo: nothing was taught yet", "nothing_to_undo")
-        older = last.action == IMPORT and "job" not in last.details  # older daemons didn't note whose step it was
-        if last.action not in self._inverses or last.details.get("for_good") or older:
-            how = "for good, " if last.details.get("for_good") else ""
-            raise Conflict(f"the last step, {last.id} ({how}{last.action}), can't be undone", "nothing_to_undo")
-        if step_number not in (None, last.id):
-            raise Conflict(f"only the last step can be undone, which is {last.id}, not {step_number}", "step_passed")
-        return last
-
-    def _last_ones(self, numbers: List[int]) -> List[StoredStep]:
-        steps = self._store.journal.newest(len(numbers))
-        for number, step in zip_longest(numbers, steps):
-            if step is None or number != step.id:
-                last = "none" if step is None else step.id
-                raise Conflict(
-                    f"only the last steps can be undone, of which the next is {last}, not {number}", "step_passed"
-                )
-            if step.action not in TOGETHER:
-                known = ", ".join(TOGETHER)
-                raise Conflict(
-                    f"step {step.id} ({step.action}) can't be undone with others; of several each is one of {known}",
-                    "nothing_to_undo",
-                )
-        return steps
-
-    def _undo_add_class(self, step: Step, last: StoredStep) -> None:
-        self._store.classes.delete(step.connection, last.details["number"])
-
-    def _undo_rename_class(self, step: Step, last: StoredStep) -> None:
-        self._store.classes.rename(step.connection, last.details["number"], last.details["before"])
-
-    def _undo_merge_classes(self, step: Step, last: StoredStep) -> None:
-        number = last.details["number"]
-        self._restore_class(step, last)
-        for example_id in last.details["moved"]:
-            self._move(step, self._store.examples.get(example_id), number, last.details["name"])
-        self._put_back(step, last)
-
-    def _undo_delete_class(self, step: Step, last: StoredStep) -> None:
-        self._restore_class(step, last)
-        self._put_back(step, last)
-
-    def _undo_enable_class(self, step: Step, last: StoredStep) -> None:
-        self._enable(step, last.details["number"], last.action == DISABLE_CLASS)
-
-    def _undo_add_examples(self, step: Step, last: StoredStep) -> None:
-        for example_id in last.details["examples"]:
-            self._discard(step, self._store.examples.get(example_id))
-        if last.details["made"]:
-            self._store.classes.delete(step.connection, last.details["number"])
-
-    def _undo_move_example(self, step: Step, last: StoredStep) -> None:
-        example = self._store.examples.get(last.details["example"])
-        self._move(step, example, last.details["before"], self._answering.class_name(last.details["before"]))
-        if last.details["made"]:
-            self._store.classes.delete(step.connection, last.details["number"])
-
-    def _undo_import(self, step: Step, last: StoredStep) -> None:
-        """Take away what all steps of an import brought, for good: there may be too much of it for the trash."""
-        job, journal = last.details["job"], self._store.journal
-        if any(one.id == job for one in self._store.jobs.unfinished()):
-            raise Conflict(f"the import {job} is under way; cancel the job or wait for its end", "import_under_way")
-        steps = journal.of_import(job)
-        if journal.count_since(steps[-1]) != len(steps):
-            raise Conflict(
-                f"the import {job} can't be undone, as something else was changed while it went on", "step_passed"
-            )
-        count = 0
-        for one in map(journal.get, steps):
-            count += len(one.details["examples"])
-            step.dropped += self._store.examples.remove(step.connection, one.details["examples"])
-            if one.details["made"]:
-                self._store.classes.delete(step.connection, one.details["number"])
-        step.note(job=job, count=count)
-        step.changes_examples = step.teaches_anew = bool(count)
 
     # -- parts ------------------------------------------------------------------------------
 
@@ -329,7 +240,8 @@ class Teaching:
         with self._store.changing:
             disabled_before = self._answering.disabled
             with self._store.database.write() as connection:
-                step = Step(self._store, connection, action)
+                extractor = self._answering.extractor
+                step = Step(self._store, extractor and extractor.digest, connection, action)
                 yield step
                 if for_good:
                     step.details["for_good"] = True
@@ -372,48 +284,6 @@ class Teaching:
         self._must_not_be_pretrained(name)
         return self._store.classes.create(step.connection, name, enabled)
 
-    def _enable(self, step: Step, number: int, enabled: bool) -> None:
-        self._store.classes.enable(step.connection, number, enabled)
-        step.brings_classes_back = enabled
-        for example in self._store.examples.of_class(step.connection, number):
-            lessons = self._lessons(step, example.sha256, number)
-            if enabled:
-                step.come += lessons
-            else:
-                step.gone += lessons
-
-    def _restore_class(self, step: Step, last: StoredStep) -> None:
-        """Put back the class that a step removed. Steps of older daemons don't say whether it was enabled: it was."""
-        step.brings_classes_back = True
-        facts = last.details["number"], last.details["name"], last.details.get("enabled", True)
-        self._store.classes.restore(step.connection, *facts)
-
-    def _discard(self, step: Step, example: StoredExample) -> None:
-        step.gone += self._lessons(step, example.sha256, example.class_id)
-        self._store.journal.discard(step.connection, step.number, example.id)
-
-    def _move(self, step: Step, example: StoredExample, class_id: int, name: str) -> None:
-        if not self._store.examples.move(step.connection, example.id, class_id):
-            raise Conflict(f"the class {name!r} has this picture already; delete this one instead", "example_exists")
-        step.gone += self._lessons(step, example.sha256, example.class_id)
-        step.come += self._lessons(step, example.sha256, class_id)
-
-    def _put_back(self, step: Step, last: StoredStep) -> None:
-        for sha256, class_id in self._store.journal.discarded(last.id):
-            step.come += self._lessons(step, sha256, class_id)
-        self._store.journal.restore(step.connection, last.id)
-
-    def _lessons(self, step: Step, sha256: str, class_id: int) -> List[Lesson]:
-        """What a step that changes this example changes in the live model; nothing where that is made anew."""
-        step.changes_examples = True
-        embedding = None if step.is_large() else self._embedding(sha256)
-        return [] if embedding is None else [(embedding, class_id)]
-
-    def _embedding(self, sha256: str) -> Optional[np.ndarray]:
-        """What the live model learnt of a picture, or None where it waits to be embedded."""
-        extractor = self._answering.extractor
-        return None if extractor is None else self._store.examples.embedding(sha256, extractor.digest)
-
     def _first_embeddings(self, step: Step, pictures: List[NewPicture]) -> Dict[str, np.ndarray]:
         """The embedding of each picture that counts: the one stored first, which the live model may have learnt.
 
@@ -423,7 +293,7 @@ class Teaching:
         for picture in pictures:
             if picture.sha256 in embeddings:
                 continue
-            embedding = self._embedding(picture.sha256)
+            embedding = step.embedding(picture.sha256)
             if embedding is None:
                 embedding = picture.embedding
                 self._store.examples.save_embedding(
