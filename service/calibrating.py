@@ -109,14 +109,17 @@ class Calibrating:
 
     def _sample(self) -> Tuple[LiveCopy, List[Learnt], FrozenSet[str]]:
         """A copy of the live model, with a sample of what it learnt, and the captures that are torn in that."""
+        revision = self._answering.revision
         outline = self._store.examples.outline(self._answering.must_have_extractor().digest)
         disabled = self._answering.disabled
         enabled = [index for index, class_id in enumerate(outline.classes) if class_id not in disabled]
         rows, classes, captures = ([column[index] for index in enabled] for column in outline)
         sample = Sample.of(classes, captures, keys=rows)
-        # The choice may lack what came a moment ago; the copy and what is read for it are of one moment.
+        # The copy and what is read for it are of one moment, but the choice may lack what came just before: it counts
+        # as made of the revision that was chosen from, and what is measured with it as out of date.
         with self._store.changing:
             taken, digest = self._answering.copy_live(), self._answering.extractor.digest
             found = self._store.examples.learnt_in_rows(digest, [rows[index] for index in sample.chosen])
             known = set(taken.copy.counts)
+            taken = taken._replace(revision=revision)
             return taken, [one for some in found for one in some if one.class_id in known], sample.torn
