@@ -28,8 +28,9 @@ _MOST = 1000
     ],
 )
 def stream():
-    """classification, decision, camera, extractor and model events as they happen, or as often as asked for.
+    """classification, decision, camera, extractor, model and classes events as they happen, or as often as asked for.
 
+    classes has {"change"}, a number that grows with every change of classes and examples: time to read them again.
     extractor has {"state", "reason"} as in /v1/status. Until that is ready again nothing is decided, and no
     classification comes.
     """

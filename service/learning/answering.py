@@ -76,6 +76,7 @@ class Answering:
     manifest, model_path : of that extractor; pipeline : what its embeddings go through before they are compared
     pretrained : names of the pre-trained classes that are kept
     changed : set whenever the live model has learnt or forgotten something
+    changes : grows with every change of classes and examples
     """
 
     def __init__(self, kind: str):
@@ -93,6 +94,7 @@ class Answering:
         self.pipeline: Optional[EmbeddingPipeline] = None
         self.model_path: Optional[Path] = None
         self.changed = threading.Event()
+        self.changes = 0
 
     # -- answers ----------------------------------------------------------------------------
 
@@ -194,11 +196,13 @@ class Answering:
     def take_live(
         self, live: IncrementalHead, revision: int, extractor: ExtractorInfo, manifest: Manifest, pretrained: List[str]
     ) -> None:
-        """Have this live model answer, of this extractor."""
+        """Take this live model, of this extractor. A version that answers goes on, unless it is of another one."""
         # Made once: the manifest reads the mean embedding from the disk each time it is asked.
         pipeline = EmbeddingPipeline(extractor.embedding_size, manifest.mean_embedding)
         with self._lock:
-            self._live, self._revision, self._version, self._report = live, revision, None, None
+            self._live, self._revision, self._report = live, revision, None
+            if self._version is not None and self._version.stored.extractor != extractor.digest:
+                self._version = None
             self.manifest, self.pipeline, self.pretrained = manifest, pipeline, pretrained
             self._names = {number: name for number, name in self._names.items() if number >= 0}
             self._names.update({-1 - index: name for index, name in enumerate(pretrained)})
@@ -278,6 +282,7 @@ class Answering:
     def _settle(self, names: Dict[int, str]) -> None:
         kept = {number: name for number, name in self._names.items() if number < 0}
         self._names = {**kept, **names}
+        self.changes += 1
 
     def _drop_absent(self, head: Head) -> None:
         for number in set(head.classes) - (set(self._names) - self._disabled):

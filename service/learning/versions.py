@@ -263,6 +263,7 @@ class Versions:
             self._answering.take_version(self._load(int(active)))
         except (Refused, StoreError) as error:
             log.error("model version %s can't answer, the live model does: %s", active, error)
+            self._answering.take_version(None)
 
     def _check_newest(self) -> None:
         """Say so at once when the newest version is damaged, not only when somebody wants it to answer."""

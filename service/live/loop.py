@@ -25,7 +25,7 @@ from service.temperature import Temperature
 log = logging.getLogger(__name__)
 
 CLASSIFICATION, DECISION = "classification", "decision"
-CAMERA, EXTRACTOR, MODEL = "camera", "extractor", "model"
+CAMERA, EXTRACTOR, MODEL, CLASSES = "camera", "extractor", "model", "classes"
 _PREDICTIONS = 20  # a frame
 _PATIENCE = 3.0  # seconds for a picture
 _SLOW_MS = 50.0  # of an embedding, from which on the next frame is taken only after the answer
@@ -110,9 +110,10 @@ class LiveLoop:
         return self.viewfinder.frame(timeout, after)
 
     def tell_model(self) -> None:
-        """Tell watchers which model answers now."""
+        """Tell watchers which model answers now, and when classes or examples have changed."""
         with self._telling:  # asked for inside, so that an older answer can't be the last one told
             self._tell(MODEL, self._answering.model)
+            self._tell(CLASSES, {"change": self._answering.changes})
 
     def tell_extractor(self) -> None:
         """Tell watchers how the extractor is. While it is not ready nothing is decided: no old answer is passed off."""

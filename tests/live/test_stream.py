@@ -86,10 +86,29 @@ def test_stream_carries_what_is_seen(watched):
 def test_stream_starts_with_the_state_of_things(watched):
     """Who connects learns at once how the camera and the extractor are, and which model answers."""
     with events_of(watched) as events:
-        first = dict(next(events) for _ in range(5))
+        first = dict(next(events) for _ in range(6))
     assert first["camera"]["state"] == "online"
     assert first["extractor"]["state"] == "ready"
     assert first["model"]["head"] == "imprinting"
+    assert first["classes"]["change"] > 0
+
+
+def test_every_change_of_classes_is_told(watched):
+    """Also where the model stays as it is: an empty class, a name, examples while a version answers."""
+    assert watched.train(head="softmax", activate="always")["state"] == "succeeded"
+
+    def change(events):
+        return next(data["change"] for event, data in events if event == "classes")
+
+    with events_of(watched) as events:
+        numbers = [change(events)]
+        watched.post_json("/v1/classes", {"name": "empty"})
+        numbers.append(change(events))
+        watched.ask("PATCH", "/v1/classes/empty", json.dumps({"name": "new"}), Content_Type="application/json")
+        numbers.append(change(events))
+        watched.delete("/v1/classes/red")
+        numbers.append(change(events))
+    assert numbers == sorted(set(numbers))
 
 
 def test_extractor_that_is_lost(start_daemon, tiny_twins, camera_folder, make_picture, encode, tmp_path, monkeypatch):

@@ -870,12 +870,13 @@ def test_answers_while_a_large_class_goes_and_comes(started, step, monkeypatch):
     """Every answer in between names classes that are or were there, also of a version."""
     monkeypatch.setattr("service.learning.step._MOST_LESSONS", 1)
     version = publish(started, started.answering.copy_live().copy)
-    seen, take_live = [], started.answering.take_live
+    seen, models, take_live = [], [], started.answering.take_live
 
     def take(*arguments):
         seen.append(labels(started))
         take_live(*arguments)
         seen.append(labels(started))
+        models.append(started.answering.model["version"])
 
     monkeypatch.setattr(started.answering, "take_live", take)
     for active in (None, version):
@@ -889,6 +890,7 @@ def test_answers_while_a_large_class_goes_and_comes(started, step, monkeypatch):
             started.teaching.enable_class("b", True)
         assert labels(started) == set(CLASSES)
     assert len(seen) == 8
+    assert models == ["live", "live", version, version]
     assert all({"a", "c"} <= one <= set(CLASSES) for one in seen)
     assert is_exact(started)
 
