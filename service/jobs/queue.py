@@ -105,13 +105,14 @@ class JobQueue:
 
         prepare : called with its id before it is there
         """
-        if self.waiting >= MAX_WAITING:
-            raise Conflict(f"{MAX_WAITING} jobs are waiting already; cancel one or wait", "queue_full")
-        job_id = self._store.jobs.new_id()
-        if prepare is not None:
-            prepare(job_id)
-        job = self._store.jobs.add(kind, options, job_id)
-        self._announce()
+        with self._changed:  # so that no other one comes between the look and the job
+            if self.waiting >= MAX_WAITING:
+                raise Conflict(f"{MAX_WAITING} jobs are waiting already; cancel one or wait", "queue_full")
+            job_id = self._store.jobs.new_id()
+            if prepare is not None:
+                prepare(job_id)
+            job = self._store.jobs.add(kind, options, job_id)
+            self._changed.notify_all()
         return job
 
     def need(self, kind: str, options: Dict[str, Any], again: bool = False) -> None:
@@ -280,14 +281,14 @@ class JobQueue:
         """What to do about too little memory."""
         limit = f" Its limit is {self._memory // MEGABYTE} MB, by the setting job_memory_mb." if self._memory else ""
         return (
-            "The examples didn't fit into the memory that the process of a job may use: train with fewer examples, or "
-            f"with another head (imprinting needs least), or let it use more.{limit}"
+            "The process of a job takes about 100 MB, and two to five times what the examples' embeddings take: let it "
+            f"use more, train with fewer examples, or with another head (imprinting needs least).{limit}"
         )
 
     def _publish(self, job: StoredJob, finished: FinishedModel, baseline: Dict[str, Any]) -> None:
         version = self._versions.add(job, finished)
         held_out = job.metrics.get("held_out_examples", 0)
-        activated, reason = decide(job.options["activate"], finished.accuracy, held_out, baseline)
+        activated, reason = decide(job.options["activate"], finished, held_out, baseline)
         if activated and job.options["activate"] == IF_BETTER:
             objection = self._versions.promote(version, baseline)
             activated, reason = objection is None, reason if objection is None else f"{reason}; but {objection}"
@@ -354,7 +355,7 @@ class JobQueue:
             self._changed.notify_all()
 
 
-def decide(activate: str, accuracy: Optional[float], held_out: int, baseline: Dict[str, Any]) -> Tuple[bool, str]:
+def decide(activate: str, made: FinishedModel, held_out: int, baseline: Dict[str, Any]) -> Tuple[bool, str]:
     """Whether a new version is to answer, and why."""
     now = f"the model that answers now ({baseline['version']}, {baseline['head']})"
     if activate == ALWAYS:
@@ -366,10 +367,13 @@ def decide(activate: str, accuracy: Optional[float], held_out: int, baseline: Di
         remedy = "teach more, and show each thing more than once, as a capture is held out whole or not at all"
         return False, f"{few}: {remedy}"
     if baseline["accuracy"] is None:
-        return True, f"held-out accuracy {accuracy:.3f}; {now} could not be measured"
-    better = accuracy >= baseline["accuracy"]
+        return True, f"held-out accuracy {made.accuracy:.3f}; {now} could not be measured"
+    accuracy, before = made.accuracy, baseline["accuracy"]
+    if accuracy == before and (LIVE, made.head) == (baseline["version"], baseline["head"]):
+        return False, f"held-out accuracy {accuracy:.3f} is that of {now}, which is of the same kind and learns on"
+    better = accuracy >= before
     verb = "is not below" if better else "is below"
-    return better, f"held-out accuracy {accuracy:.3f} {verb} the {baseline['accuracy']:.3f} of {now}"
+    return better, f"held-out accuracy {accuracy:.3f} {verb} the {before:.3f} of {now}"
 
 
 def _wanted_memory(child: Child) -> bool:

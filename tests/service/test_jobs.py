@@ -85,6 +85,11 @@ def activate(store, learner, head, examples):
     return version
 
 
+def made(accuracy, head="softmax"):
+    """What a training job made."""
+    return FinishedModel("folder", head, "e" * 64, 3, 30, accuracy)
+
+
 @pytest.mark.parametrize(
     ("activate", "accuracy", "baseline", "expected"),
     [
@@ -97,16 +102,33 @@ def activate(store, learner, head, examples):
 )
 def test_decision(activate, accuracy, baseline, expected):
     """Not worse on held-out examples, or the user's word; and a reason in any case."""
-    activated, reason = decide(activate, accuracy, ENOUGH, dict(BASELINE, accuracy=baseline))
+    activated, reason = decide(activate, made(accuracy), ENOUGH, dict(BASELINE, accuracy=baseline))
     assert activated is expected
     assert reason
 
 
 def test_too_little_to_judge_by():
     """A handful of held-out examples replaces nothing on its own."""
-    assert decide("if_better", 1.0, ENOUGH - 1, BASELINE)[0] is False
-    assert decide("if_better", None, 0, BASELINE)[0] is False
-    assert decide("always", None, 0, BASELINE)[0] is True
+    assert decide("if_better", made(1.0), ENOUGH - 1, BASELINE)[0] is False
+    assert decide("if_better", made(None), 0, BASELINE)[0] is False
+    assert decide("always", made(None), 0, BASELINE)[0] is True
+
+
+@pytest.mark.parametrize(
+    ("head", "activate", "version", "activated"),
+    [
+        ("imprinting", "if_better", "live", False),
+        ("imprinting", "always", "live", True),
+        ("softmax", "if_better", "live", True),
+        ("imprinting", "if_better", 3, True),
+    ],
+)
+def test_live_model_that_is_as_good_learns_on(head, activate, version, activated):
+    """A version of the same kind that is no better would only end its learning."""
+    baseline = {"version": version, "head": "imprinting", "accuracy": 0.9}
+    found, reason = decide(activate, made(0.9, head), ENOUGH, baseline)
+    assert found is activated
+    assert activated or "learns on" in reason
 
 
 def test_options_survive_json():
