@@ -25,20 +25,25 @@ _SELECT = (
     "FROM classes c {} ORDER BY c.id"
 )
 
+_JOINERS = "\u200c\u200d"  # zero-width non-joiner and joiner
+
 
 def check_name(name) -> str:
     """Return a class's name without blanks at its ends and with composed characters (NFC), or raise `Invalid`.
 
     Names are data, never paths: any printable text of 1 to 100 characters will do, but no slash,
-    because a name is also a part of an address, and not "." or "..".
+    because a name is also a part of an address, and not "." or "..". Joiners are a part of some letters and emoji.
     """
     if not isinstance(name, str):
         raise Invalid("a class's name is text", "name", "name_invalid")
     name = _usual(name)
     if not 1 <= len(name) <= MAX_NAME:
         raise Invalid(f"a class's name has 1 to {MAX_NAME} characters, got {len(name)}", "name", "name_invalid")
-    if "/" in name or name in (".", "..") or not name.isprintable():
-        raise Invalid("a class's name has no slash and no control characters in it", "name", "name_invalid")
+    if name in (".", ".."):
+        raise Invalid(f"a class's name is not {name!r}, which means a folder", "name", "name_invalid")
+    printable = "".join(one for one in name if one not in _JOINERS)
+    if "/" in name or not printable or not printable.isprintable():
+        raise Invalid("a class's name has no slash and no invisible characters in it", "name", "name_invalid")
     return name
 
 

@@ -6,6 +6,7 @@ import logging
 import time
 import unicodedata
 from collections import Counter
+from contextlib import suppress
 from typing import Any, BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
@@ -117,30 +118,25 @@ class Contents:
             if path.count("/") > 1:
                 continue
             (content,) = self._container.contents([self._paths[path]], limits.members * _LISTED_BYTES)
-            try:
+            base, found = path[: -len(MANIFEST)], None
+            with suppress(ValueError, RecursionError):
                 found = json.loads(content.data.decode("utf-8"), object_hook=_compact)
-            except (ValueError, RecursionError):
-                base = path[: -len(MANIFEST)]
-                if FORMAT.encode() in content.data or any(
-                    one.startswith(f"{base}{EMBEDDINGS}/") for one in self._paths
-                ):
-                    raise damaged(
-                        f"{path} can't be read; without that file its folders are taken for classes"
-                    ) from None
-                continue
             if isinstance(found, dict) and found.get("format") == FORMAT:
                 if found.get("version") != VERSION:
                     raise ArchiveUnusable(
                         f"the archive has the version {str(found.get('version'))[:20]}, this daemon knows {VERSION}",
                         "archive_version",
                     )
-                return path[: -len(MANIFEST)], found
+                if not isinstance(found.get("examples"), list):
+                    raise damaged(f"{path} has no list of examples")
+                return base, found
+            if FORMAT.encode() in content.data or any(one.startswith(f"{base}{EMBEDDINGS}/") for one in self._paths):
+                raise damaged(f"{path} can't be understood; without that file its folders are taken for classes")
         return "", None
 
     def _by_manifest(self, base: str, manifest: Dict[str, Any]) -> Dict[int, _Entry]:
         entries: Dict[int, _Entry] = {}
-        listed = manifest.get("examples")
-        for one in listed if isinstance(listed, list) else []:
+        for one in manifest["examples"]:
             if not isinstance(one, _Entry):
                 self.unusable["manifest_invalid"] += 1
             elif base + one.file not in self._paths:

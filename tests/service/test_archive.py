@@ -241,6 +241,21 @@ def test_manifest_of_ours_that_is_damaged(store, damage):
     assert [label for label, _ in taken(zipped(list(files.items())))[0]] == ["a%3F"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.update(examples=None),
+        lambda values: values.update(examples={}),
+        lambda values: values.pop("examples"),
+        lambda values: values.update(format="other"),
+    ],
+)
+def test_manifest_of_ours_that_says_nothing(store, change):
+    """An archive with pictures is not taken for an empty one, and its classes are not guessed."""
+    add(store, "a", b"1", np.ones(4, np.float32))
+    assert refused(changed_manifest(written(store), change)) == "archive_damaged"
+
+
 def test_ours_packed_anew(store):
     """Unpacked and packed again, in a folder and as a tar, it still is ours."""
     add(store, "a?", b"1", None, "walk")

@@ -175,12 +175,18 @@ def test_newer_schema_is_refused(tmp_path):
         Database(path)
 
 
-@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a/b", "..", "a\tb", "\u202e"[:0] + "a\x00b", None, 3])
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a/b", "..", "a\tb", "a\x00b", "a\u202eb", "\u200d", None, 3])
 def test_names_that_are_refused(name):
     """Invalid, with the field."""
     with pytest.raises(Invalid) as caught:
         check_name(name)
     assert caught.value.field == "name"
+
+
+@pytest.mark.parametrize("name", ["\U0001f415\u200d\U0001f9ba dog", "\u0645\u06cc\u200c\u062e", "a..", "..a"])
+def test_unusual_names_are_kept(name):
+    """Emoji and letters that are made of several, and dots beside others."""
+    assert check_name(name) == name
 
 
 def test_names_lose_blanks_at_their_ends_only():
