@@ -53,11 +53,14 @@ class Capturing:
         self._lock = threading.Lock()
         self._bursts: OrderedDict[Tuple[str, str], Burst] = OrderedDict()
 
-    def capture(self, name: str, count: int, interval: float, group: Optional[str] = None) -> Captured:
+    def capture(
+        self, name: str, count: int, interval: float, group: Optional[str] = None, create: bool = True
+    ) -> Captured:
         """Teach a class `count` frames, `interval` seconds apart, each a new one.
 
-        group : of an earlier capture that goes on; where there is no new frame yet it ends without one. Raises
-        `CameraError` where the camera is not there, and as `Lessons` does.
+        group : of an earlier capture that goes on; where there is no new frame yet it ends without one
+        create : whether a missing class is made
+        Raises `CameraError` where the camera is not there, and as `Lessons` does.
         """
         group = group or uuid.uuid4().hex
         burst, kept = self._burst(name, group), []
@@ -78,7 +81,7 @@ class Capturing:
             prepared = self._lessons.prepare(frame.jpeg)
             if self._is_new(burst, prepared):
                 kept.append(prepared)
-        outcome = self._lessons.teach(name, kept, Origin(CAMERA, group))
+        outcome = self._lessons.teach(name, kept, Origin(CAMERA, group), create=create)
         return Captured(outcome, group, frames, frames - len(kept), missed)
 
     def _burst(self, name: str, group: str) -> Burst:

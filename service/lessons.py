@@ -112,11 +112,14 @@ class Lessons:
         self._metrics.time_stages(FROM_LESSON, decode=picture.decode_ms, embed=embedded.milliseconds)
         return Prepared(picture, embedded.embedding, embedded.extractor)
 
-    def teach(self, name: str, prepared: List[Prepared], origin: Origin, measure: bool = False) -> Outcome:
+    def teach(
+        self, name: str, prepared: List[Prepared], origin: Origin, measure: bool = False, create: bool = True
+    ) -> Outcome:
         """Store pictures in a class, made when missing, and teach them to the live model.
 
-        measure : whether to measure the accuracy afterwards however long that takes. Raises `StoreError`,
-        `Conflict`, `ExtractorUnavailable`; what is returned is on the disk.
+        measure : whether to measure the accuracy afterwards however long that takes; create : whether a missing class
+        is made, else it raises `NotFound`. Raises `StoreError`, `Conflict`, `ExtractorUnavailable`; what is returned
+        is on the disk.
         """
         prepared = [self._renewed(one) for one in prepared]
         words = [self._doubts(name, one) for one in prepared]  # what has to be read is read before it is stored
@@ -124,7 +127,7 @@ class Lessons:
         before = self._accuracy()
         facts, data = [one.facts for one in prepared], [one.picture.data for one in prepared]
         started = time.perf_counter()
-        taught = self._teaching.add_examples(name, facts, data, origin)
+        taught = self._teaching.add_examples(name, facts, data, origin, create)
         self._metrics.time_stages(FROM_LESSON, store=(time.perf_counter() - started) * 1000)
         accepted = [
             Accepted(added.example, one.picture, added.new, doubts + self._not_seen(added.example, name, disabled))

@@ -43,13 +43,19 @@ class Examples(Calls):
         return AddedExamples(accepted, refused)
 
     def capture(
-        self, class_name: str, count: int = 1, interval: float = 0.2, capture: Optional[str] = None
+        self,
+        class_name: str,
+        count: int = 1,
+        interval: float = 0.2,
+        capture: Optional[str] = None,
+        create: bool = True,
     ) -> CapturedFrames:
         """Teach a class what the camera sees now.
 
-        count : frames, `interval` seconds apart; capture : of an earlier call that goes on
+        count : frames, `interval` seconds apart; capture : of an earlier call that goes on; create : whether a
+        missing class is made
         """
-        asked = {"class": class_name, "count": count, "interval_s": interval}
+        asked = {"class": class_name, "count": count, "interval_s": interval, "create": create}
         if capture is not None:
             asked["capture"] = capture
         answer = self._transport.json("POST", "/v1/camera/capture", asked)

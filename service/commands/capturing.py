@@ -11,7 +11,8 @@ def capture(client: Client, parsed: argparse.Namespace) -> int:
     captured = client.capture(parsed.class_name, parsed.count, parsed.interval)
     if parsed.json:
         accepted = [one._asdict() for one in captured.accepted]
-        print_json({**captured._asdict(), "accepted": accepted})
+        facts = {**captured._asdict(), "accepted": accepted}
+        print_json({"class": facts.pop("class_name"), **facts})
         return DONE
     dropped = f", {captured.near_duplicates} nearly the same dropped" if captured.near_duplicates else ""
     missed = f" ({captured.missed})" if captured.missed else ""

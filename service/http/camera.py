@@ -53,6 +53,7 @@ def stream():
     answers={
         200: "Captured",
         201: "Captured",
+        404: "class_not_found",
         409: "class_pretrained",
         422: ("name_invalid", "body_invalid", "invalid"),
         503: ("camera", "extractor_unavailable", "extractor_busy", "extractor_failed"),
@@ -92,11 +93,11 @@ def _pictures(viewfinder: Viewfinder, last: int, annotated: bool) -> Iterator[by
         yield f"{head}X-Captured: {frame.captured:.3f}\r\n\r\n".encode() + picture + b"\r\n"
 
 
-def _asked(body: Any) -> Tuple[str, int, float, str]:
-    """Class, count, interval and group of a capture. Raises `Invalid`."""
-    known = {"class", "count", "interval_s", "capture"}
+def _asked(body: Any) -> Tuple[str, int, float, str, bool]:
+    """Class, count, interval and group of a capture, and whether a missing class is made. Raises `Invalid`."""
+    known = {"class", "count", "interval_s", "capture", "create"}
     if not isinstance(body, dict) or set(body) - known or "class" not in body:
-        allowed = '{"class": "...", "count": 1, "interval_s": 0.2, "capture": "..."}'
+        allowed = '{"class": "...", "count": 1, "interval_s": 0.2, "capture": "...", "create": true}'
         raise Invalid(f"the body is a JSON object like {allowed}; only class is needed", "class", "body_invalid")
     count = _number(body, "count", 1, 1, MOST_FRAMES)
     interval = _number(body, "interval_s", 0.2, 0, LONGEST_INTERVAL)
@@ -106,7 +107,10 @@ def _asked(body: Any) -> Tuple[str, int, float, str]:
         raise Invalid(f"a capture takes at most {LONGEST_CAPTURE:g} s, this would take {count * interval:g}", "count")
     group = body.get("capture")
     check_own_text("capture", group)
-    return check_name(body["class"]), int(count), float(interval), group
+    create = body.get("create", True)
+    if not isinstance(create, bool):
+        raise Invalid(f"create is true or false, got {str(create)[:50]!r}", "create")
+    return check_name(body["class"]), int(count), float(interval), group, create
 
 
 def _number(body: Dict[str, Any], name: str, default: float, lowest: float, highest: float) -> float:

@@ -417,6 +417,7 @@ CAPTURE_BODY = only(
         count={"type": "integer", "minimum": 1, "maximum": MOST_FRAMES, "default": 1},
         interval_s={"type": "number", "minimum": 0, "maximum": LONGEST_INTERVAL, "default": 0.2},
         capture=dict(OWN_TEXT, description="of an earlier one that goes on"),
+        create=dict(YES_OR_NO, default=True, description="make the class when it is missing; else that is a 404"),
     )
 )
 MOST_STEPS = 1000  # that are undone at once

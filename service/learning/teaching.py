@@ -118,16 +118,22 @@ class Teaching:
 
     # -- examples ---------------------------------------------------------------------------
 
-    def add_examples(self, name: str, pictures: List[NewPicture], data: Iterable[bytes], origin: Origin) -> Taught:
-        """Store pictures in a class, made when missing, and teach them to the live model. Raises `Conflict`."""
+    def add_examples(
+        self, name: str, pictures: List[NewPicture], data: Iterable[bytes], origin: Origin, create: bool = True
+    ) -> Taught:
+        """Store pictures in a class, made when missing, and teach them to the live model. Raises `Conflict`.
+
+        create : whether a missing class is made; else it raises `NotFound`
+        """
         capture = {"capture": origin.capture} if origin.capture else {}
-        return self._add(ADD_EXAMPLES, name, pictures, data, [origin] * len(pictures), **capture)
+        origins = [origin] * len(pictures)
+        return self._add(ADD_EXAMPLES, name, pictures, data, origins, create, **capture)
 
     def import_examples(
         self, job: str, name: str, pictures: List[NewPicture], data: Iterable[bytes], origins: Sequence[Origin]
     ) -> Taught:
         """As `add_examples`, as a part of an import job. origins : one each"""
-        return self._add(IMPORT, name, pictures, data, origins, job=job)
+        return self._add(IMPORT, name, pictures, data, origins, True, job=job)
 
     def _add(
         self,
@@ -136,6 +142,7 @@ class Teaching:
         pictures: List[NewPicture],
         data: Iterable[bytes],
         origins: Sequence[Origin],
+        create: bool,
         **details: str,
     ) -> Taught:
         self._answering.must_have_extractor()
@@ -144,10 +151,10 @@ class Teaching:
             self._answering.must_be_of(picture.extractor)
         with self._step(action) as step:
             self._must_not_be_pretrained(name)
+            before = self._store.classes.find(name) if create else self._store.classes.get(name)
             # Before the rows, so that a row always has its picture.
             for picture, content in zip(pictures, data):
                 self._store.images.save(picture.sha256, content)
-            before = self._store.classes.find(name)
             class_id = self._store.classes.find_or_create(step.connection, name)
             embeddings = self._first_embeddings(step, pictures)
             added = []

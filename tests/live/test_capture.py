@@ -74,6 +74,16 @@ def test_what_is_seen_is_taught(seeing):
     assert seeing.classify(data).json["class"] == "ball"
 
 
+def test_class_that_is_gone_is_not_made_again(seeing):
+    """Where that is asked for, by a page that records into a class which somebody deletes meanwhile."""
+    asked = {"class": "ball", "create": False}
+    missing = seeing.post_json("/v1/camera/capture", asked)
+    assert (missing.status, missing.json["code"]) == (404, "class_not_found")
+    assert seeing.get("/v1/classes").json["items"] == []
+    assert seeing.post_json("/v1/classes", {"name": "ball"}).status == 201
+    assert seeing.post_json("/v1/camera/capture", asked).status == 201
+
+
 def test_frames_nearly_the_same_are_dropped(start_daemon, tiny_model, tmp_path, make_picture, encode):
     """Of a thing that does not move one frame is kept; the next capture keeps one again, the same one goes on."""
     folder = tmp_path / "still"
@@ -123,6 +133,7 @@ def test_a_capture_is_one_step(seeing):
         ({"class": "a", "interval_s": "1"}, "interval_s"),
         ({"class": "a", "count": 100, "interval_s": 10}, "count"),
         ({"class": "a", "capture": ""}, "capture"),
+        ({"class": "a", "create": 1}, "create"),
     ],
 )
 def test_what_can_not_be_captured(seeing, body, field):
