@@ -8,7 +8,9 @@ from service.client.answers import Job, job_of
 from service.client.calls import Calls
 from service.client.events import Events
 from service.client.transport import path_of
-from service.errors import ConnectionLost, ProblemError
+from service.errors import ProblemError, Unreachable
+
+_AWAY = 90.0  # seconds
 
 
 class Jobs(Calls):
@@ -38,15 +40,26 @@ class Jobs(Calls):
         )
 
     def wait(self, job: str, progress: Optional[Callable[[Job], None]] = None) -> Job:
-        """Wait for the end of a job; returns it as it ended. progress : told each time it has got on."""
-        with suppress(ConnectionLost):
+        """Wait for the end of a job; returns it as it ended. progress : told each time it has got on.
+
+        A daemon that is away for up to a minute and a half is waited for. Raises `Unreachable` after that.
+        """
+        with suppress(Unreachable):
             for now in self._followed(job):
                 if progress is not None:
                     progress(now)
                 if now.ended:
                     return now
+        ends = time.monotonic() + _AWAY
         while True:
-            now = self.job(job)
+            try:
+                now = self.job(job)
+            except Unreachable as error:
+                if time.monotonic() > ends:
+                    raise Unreachable(f"{error}; the job {job} goes on once the daemon is there again") from error
+                time.sleep(1.0)
+                continue
+            ends = time.monotonic() + _AWAY
             if progress is not None:
                 progress(now)
             if now.ended:

@@ -12,6 +12,10 @@ from service.progress import Progress
 
 def export(client: Client, parsed: argparse.Namespace) -> int:
     """Write everything that was taught to an archive."""
+    if str(parsed.file) == "-":
+        raise SettingsError("an archive is written to a file, whole or not at all; '-' is no name of one")
+    if not parsed.file.parent.is_dir():
+        raise SettingsError(f"there is no folder {parsed.file.parent} to write {parsed.file.name} into")
     if parsed.file.exists() and not parsed.replace:
         raise SettingsError(f"{parsed.file} is there; --replace writes over it")
     incomplete = None

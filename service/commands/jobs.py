@@ -56,5 +56,6 @@ def _outcome(job: Job) -> str:
     if job.model is not None:
         answers = "answers from now on" if job.model["activated"] else "does not answer"
         return f"version {job.model['version']} {answers}: {job.model['reason']}"
-    figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in job.metrics.items())
+    counts = {name: value for name, value in job.metrics.items() if not isinstance(value, bool)}
+    figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in counts.items())
     return f"the job {job.id} is {job.state}" if not job.ended else f"done{f': {figures}' if figures else ''}"

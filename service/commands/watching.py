@@ -11,7 +11,7 @@ from service.commands.printing import DONE, complain, model_in_words, print_json
 
 def watch(client: Client, parsed: argparse.Namespace) -> int:
     """Print what the camera sees until Ctrl-C, or for so many frames."""
-    seen = 0
+    seen, told = 0, {}
     try:
         with closing(client.stream(reconnect=True)) as events:
             for event in events:
@@ -23,7 +23,7 @@ def watch(client: Client, parsed: argparse.Namespace) -> int:
                 if parsed.json:
                     print_json({"event": event.kind, **data})
                 else:
-                    _tell(event.kind, data)
+                    _tell(event.kind, data, told)
                 if seen == parsed.count:
                     return DONE
     except KeyboardInterrupt:
@@ -31,7 +31,8 @@ def watch(client: Client, parsed: argparse.Namespace) -> int:
     return DONE
 
 
-def _tell(kind: str, data: Dict[str, Any]) -> None:
+def _tell(kind: str, data: Dict[str, Any], told: Dict[str, str]) -> None:
+    """Print an event. told : the newest line of each kind that is worth one only where it says something else"""
     if kind == "classification":
         fps = data["fps"]
         rate = "" if fps is None else f"  {fps:.1f} frames/s"
@@ -39,6 +40,12 @@ def _tell(kind: str, data: Dict[str, Any]) -> None:
         print(f"{label:<24} {data['score']:.2f}{rate}", flush=True)
     elif kind in ("camera", "extractor"):
         reason = f": {data['reason']}" if data.get("reason") else ""
-        print(f"{kind} {data['state']}{reason}", file=sys.stderr)
+        _tell_new(kind, f"{kind} {data['state']}{reason}", told)
     elif kind == "model":
-        print(f"model {model_in_words(data)}", file=sys.stderr)
+        _tell_new(kind, f"model {model_in_words(data)}", told)
+
+
+def _tell_new(kind: str, line: str, told: Dict[str, str]) -> None:
+    if told.get(kind) != line:
+        told[kind] = line
+        print(line, file=sys.stderr)

@@ -6,6 +6,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import Map
 
+from service.errors import UnsupportedBody
 from service.http import (
     access,
     accounting,
@@ -65,6 +66,7 @@ def create_app(services: Services) -> Flask:
     problems.register(app)
     access.register(app, services.access)
     app.before_request(_check_length)
+    app.before_request(_check_encoding)
     conditions.register(app)
     idempotency.register(app, services.store)
     subjects = health, session, classes, examples, mapping, journal, classify, training, models, extractor, doctor
@@ -81,6 +83,12 @@ def _check_length() -> None:
     length, largest = request.content_length or 0, current_app.config[setting]
     if length > largest:
         raise RequestEntityTooLarge(f"the body has {length} bytes, at most {largest} are allowed")
+
+
+def _check_encoding() -> None:
+    encoding = request.headers.get("Content-Encoding", "").strip()
+    if encoding.lower() not in ("", "identity"):
+        raise UnsupportedBody(f"a body is sent as it is, without a Content-Encoding; got {encoding[:50]!r}")
 
 
 def _finish(response: Response) -> Response:

@@ -31,7 +31,8 @@ _NEAREST = 5
 def classify():
     """What is in one picture: the best class, or null when nothing fits or nothing is learnt.
 
-    With ?explain=true also the stored examples most like it, of the classes in the answer.
+    With ?explain=true also the stored examples most like it: of the classes in the answer first, and of others as far
+    as there is time to compare them.
     """
     started = time.perf_counter()
     top_k = whole_number("top_k", 5, 1, MAX_TOP_K)

@@ -37,7 +37,7 @@ REPEATABLE: Codes = {
     409: ("idempotency_under_way",),
     422: ("idempotency_key_invalid", "idempotency_key_reused"),
 }
-WITH_BODY: Codes = {413: ("body_too_large",), 503: ("too_many_bodies",)}
+WITH_BODY: Codes = {413: ("body_too_large",), 415: ("unsupported_media_type",), 503: ("too_many_bodies",)}
 WITH_JSON: Codes = {422: ("body_invalid", "invalid")}
 WITH_PATH: Codes = {404: ("not_found",)}
 WITH_QUERY: Codes = {422: ("invalid",)}

@@ -23,14 +23,17 @@ class Evidence(NamedTuple):
 def nearest_examples(
     store: Store, answering: Answering, embedded: Embedded, answer: Answer, count: int
 ) -> List[Evidence]:
-    """The stored examples nearest to an embedding, nearest first, of the classes the answer holds likeliest.
+    """The stored examples nearest to an embedding, nearest first.
 
-    Raises `ExtractorUnavailable` where it is of another extractor than the one in use.
+    Where there are many, those of the classes that the answer holds likeliest are compared first. Raises
+    `ExtractorUnavailable` where it is of another extractor than the one in use.
     """
     pipeline = answering.pipeline_of(embedded.extractor)
     asked, found, compared = pipeline(embedded.embedding)[0], [], 0
-    for prediction in answer.predictions:
-        stored = store.classes.find(prediction.label)
+    answered = [prediction.label for prediction in answer.predictions]
+    taught = {one.name: one for one in store.classes.all() if one.enabled}
+    for label in dict.fromkeys((*answered, *taught)):
+        stored = taught.get(label)
         if stored is None or compared >= _MOST_COMPARED:
             continue
         lessons = store.examples.learnt_of(embedded.extractor, stored.id, _MOST_COMPARED - compared)

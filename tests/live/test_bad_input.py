@@ -124,6 +124,15 @@ def test_encodings_that_are_not_known(tiny_daemon):
     assert json.loads(answer.partition(b"\r\n\r\n")[2].decode())["code"] == "not_implemented"
 
 
+def test_bodies_that_are_packed(tiny_daemon):
+    """It is said that they are to be sent as they are, not that they are no picture or no JSON."""
+    for path in ("/v1/classify", "/v1/train", "/v2/models/live/infer"):
+        reply = tiny_daemon.ask("POST", path, b"\x1f\x8b\x08", Content_Encoding="gzip")
+        assert reply.status == 415
+        assert "got 'gzip'" in reply.body.decode()
+    assert tiny_daemon.ask("GET", "/healthz", None, Content_Encoding="identity").status == 200
+
+
 def test_bodies_that_never_end_are_bounded_in_all(start_daemon, tiny_model, make_picture, encode):
     """Many large ones at the same time: the memory has room for some, the others are refused, to come again."""
     daemon = start_daemon("--model", str(tiny_model), "--max-upload-mb", "1")

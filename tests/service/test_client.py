@@ -386,6 +386,18 @@ def test_waiting_for_a_job(server, client):
         assert client.wait("j1").state == "succeeded"
 
 
+def test_waiting_while_the_daemon_is_away(server, client, monkeypatch):
+    """A restart ends no waiting; who gives up in the end learns which job goes on."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    server.on("GET /v1/jobs/j1/events", hang_up)
+    server.on("GET /v1/jobs/j1", *[hang_up] * 9, json_reply(dict(JOB, state="succeeded", progress=1.0)))
+    assert client.wait("j1").state == "succeeded"
+    monkeypatch.setattr("service.client.jobs._AWAY", -1.0)
+    server.on("GET /v1/jobs/j1", hang_up)
+    with pytest.raises(Unreachable, match="the job j1 goes on"):
+        client.wait("j1")
+
+
 def archive_of(manifest, picture=b"1"):
     """An archive of one picture, as the daemon makes them."""
     file = io.BytesIO()
