@@ -316,8 +316,10 @@ def test_export_writes_over_nothing_unasked(server, tmp_path, capsys):
     capsys.readouterr()
     assert main(["export", "--json", "--replace", str(path)]) == 0
     assert json.loads(capsys.readouterr().out) == {"file": str(path), "bytes": len(archive), "missing": 0}
-    assert main(["export", str(tmp_path / "nowhere" / "all.zip")]) == 1
-    assert "No such file or directory" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "nowhere" / "all.zip")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert main(["export", "-"]) == 2
+    assert "'-' is no name of one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("as_json", [False, True])
