@@ -12,7 +12,7 @@ export async function watch() {
 	for (;;) {
 		let reason = ""
 		try {
-			await readEvents("/v1/stream", tell, connected)
+			await readEvents("/v1/stream", told, connected)
 		} catch (error) {
 			reason = said(error)
 			if (error.status === 401) await signedIn()
@@ -21,6 +21,9 @@ export async function watch() {
 		await pause(TRY_EVERY)
 	}
 }
+
+// On the page "classes" is what was read of them; the daemon's is that they changed.
+const told = (kind, data) => tell(kind === "classes" ? "taught" : kind, data)
 
 const signedIn = () => new Promise(resolve => hear("signed-in", resolve))
 
