@@ -94,7 +94,8 @@ class Hold {
 				if (this.held) await this.take()
 			}
 		} catch (error) {
-			showError(error)
+			const gone = error.code === "class_not_found" // by another page; it is not made again
+			showError(gone ? new Error(`The class ${this.name} was deleted; recording ended.`) : error)
 		}
 		this.running = false
 		this.show(false)
@@ -104,7 +105,7 @@ class Hold {
 
 	async take(turns = BUSY_TURNS) {
 		try {
-			this.count(await post("/v1/camera/capture", {class: this.name, capture: this.group}, whileConnected()))
+			this.count(await post("/v1/camera/capture", {class: this.name, capture: this.group, create: false}, whileConnected()))
 		} catch (error) {
 			if (error.code !== "extractor_busy" || !turns) throw error
 			await pause(1000 * (error.retryAfter || 1))
