@@ -99,36 +99,41 @@ function rename(card, name) {
 		showTitle(card, name)
 		if (focus) card.querySelector(".name").focus()
 	}
-	const commit = async () => {
+	const commit = async focus => {
 		const wanted = input.value.trim()
-		end(true)
-		if (wanted && wanted !== name) await attempt(() => renameClass(name, wanted))
+		end(focus)
+		if (wanted && wanted !== name) await attempt(() => renameClass(name, wanted, focus))
 	}
 	input.onkeydown = event => {
 		event.stopPropagation()
-		if (event.key === "Enter") commit()
+		if (event.key === "Enter") {
+			event.preventDefault() // it would press the title, which has the focus then
+			commit(true)
+		}
 		if (event.key === "Escape") end(true)
 	}
 	input.onblur = () => {
-		if (!over) commit()
+		if (!over) commit(false)
 	}
 	replace(card.querySelector(".title"), input)
 	input.select()
 }
 
-async function renameClass(name, wanted) {
+// focus : whether it goes to the title afterwards
+async function renameClass(name, wanted, focus) {
+	let called = wanted
 	const path = url`/v1/classes/${name}`
 	try {
 		done(`Renamed ${name} to ${wanted}.`, (await patch(path, {name: wanted})).step)
 	} catch (error) {
 		if (error.code !== "class_exists") throw error
 		const text = `There is a class ${wanted} already. It would get all pictures of ${name}, and ${name} would be gone.`
-		if (await confirm("Merge the two?", text, "Merge"))
-			done(`Merged ${name} into ${wanted}.`, (await patch(`${path}?merge=true`, {name: wanted})).step)
+		if (!(await confirm("Merge the two?", text, "Merge"))) called = name
+		else done(`Merged ${name} into ${wanted}.`, (await patch(`${path}?merge=true`, {name: wanted})).step)
 	}
 	await refresh()
-	const card = [...document.querySelectorAll("#classes > li")].find(one => one.dataset.name === wanted)
-	if (card) card.querySelector(".name").focus()
+	const card = [...document.querySelectorAll("#classes > li")].find(one => one.dataset.name === called)
+	if (focus && card) card.querySelector(".name").focus()
 }
 
 // ---- the whole class
