@@ -64,7 +64,10 @@ function forgetGone() {
 }
 
 function chooseBars(scores) {
-	const taught = known.taught.filter(item => item.examples && item.enabled !== false).map(item => item.name)
+	const {unseen} = known.status ? known.status.model : {}
+	const taught = known.taught
+		.filter(item => item.examples && item.enabled !== false && !(unseen && unseen.classes.includes(item.name)))
+		.map(item => item.name)
 	if (taught.length && taught.length <= MOST_BARS && ![...scores.keys()].some(name => place(name) < 0)) return taught
 	const strong = [...strength.entries()].sort((one, other) => other[1] - one[1]).map(([name]) => name)
 	const kept = strong.slice(0, 2 * MOST_BARS).filter(name => bars.includes(name))

@@ -46,14 +46,15 @@ export function choiceWords({kind, accuracy, examples, reason}) {
 }
 
 // What an answer to teaching says beside its counts: what is odd about the pictures, and how good it is by now.
-// The figure means something once two classes have two pictures each, one to compare with and one to try.
+// The figure is the live model's, and means something once two classes have two pictures each, one to compare with and one to try.
 export function taughtWords(answer, classes) {
 	const odd = answer.accepted
 		.flatMap(one => one.warnings)
 		.slice(0, 1)
 		.map(text => ` Look: ${text}.`)
 	const measured = answer.accuracy.after !== null && classes.filter(item => item.examples > 1).length > 1
-	const now = measured ? ` ${percent(answer.accuracy.after)} right by now.` : ""
+	const live = !answer.model || answer.model.version === "live" ? "" : " The live model is"
+	const now = measured ? `${live} ${percent(answer.accuracy.after)} right by now.` : ""
 	return odd.join("") + now
 }
 
