@@ -8,7 +8,7 @@ import {hue, known} from "./known.js"
 import {attempt, unavailable} from "./messages.js"
 import {hear} from "./news.js"
 import {isShown, whenShown} from "./tabs.js"
-import {choiceWords, headName, measuredWords, percent, versionName} from "./words.js"
+import {choiceWords, count, headName, measuredWords, percent, versionName} from "./words.js"
 
 const ASKED_AGAIN = 5 // times that a live model not yet measured is asked
 
@@ -67,7 +67,7 @@ async function show() {
 		replace(
 			view,
 			choice(models.items, version),
-			summary(report),
+			summary(report, models.items.find(one => String(one.version) === String(version))),
 			findings(report, show),
 			confusionCard(report),
 			historyCard(report)
@@ -103,10 +103,31 @@ function choice(models, version) {
 	return make("div.row", make("h3", "Results"), select)
 }
 
-function summary(report) {
+// What has no figure, and why. model : as /v1/models lists it
+function unmeasuredWords({figures, options, held_out: held}, model) {
+	const together = "a second recording, as what is recorded together is measured together"
+	const shown = known.taught.filter(item => item.examples && item.enabled !== false)
+	if (!figures.examples) {
+		if (options && options.held_out === 0) return "Nothing was measured, as nothing was set aside."
+		return shown.some(item => item.examples > (held ? 2 : 1))
+			? `Nothing could be measured: each class needs ${together}.`
+			: "Nothing could be measured: there are too few pictures. Show more of each class."
+	}
+	if (held) {
+		const rest = model.classes - figures.classes.length
+		return rest > 0
+			? `Not measured: ${rest} of ${count(model.classes, "class")}. Each needs three pictures and ${together}.`
+			: ""
+	}
+	const names = shown.map(item => item.name).filter(name => !figures.classes.includes(name))
+	const of = names.length ? ` of ${names.join(", ")}. Each class needs ${together}` : ", recorded with others"
+	return figures.not_measured ? `Not measured: ${count(figures.not_measured, "picture")}${of}.` : ""
+}
+
+function summary(report, model) {
 	const {figures, choice} = report
-	if (!figures.examples)
-		return make("div.card", quiet("Nothing could be measured: there are too few pictures. Show more of each class."))
+	const unmeasured = unmeasuredWords(report, model)
+	if (!figures.examples) return make("div.card", quiet(unmeasured))
 	const lines = classAccuracy(figures).map(({name, all, share}) =>
 		make(
 			"li",
@@ -120,6 +141,7 @@ function summary(report) {
 		"div.card.summary",
 		make("div", make("p.figure", percent(figures.accuracy, 1)), make("p", "right"), quiet(measuredWords(report))),
 		make("ol.bars", {"aria-label": "Right by class"}, ...lines),
+		unmeasured && quiet(unmeasured),
 		choice && quiet(choiceWords(choice))
 	)
 }
