@@ -1,6 +1,6 @@
 // The card of one class.
 import {patch, remove, url} from "./api.js"
-import {confirm} from "./dialog.js"
+import {confirm, working} from "./dialog.js"
 import {button, fileButton, make, quiet, replace} from "./dom.js"
 import {dropped, takesDrops} from "./drops.js"
 import {thumbnail} from "./example.js"
@@ -50,7 +50,7 @@ function footer(name, state) {
 		"aria-label": `Add pictures to ${name}`
 	})
 	const every = button("See all", () => openGallery(name), "small all", {"aria-label": `See all pictures of ${name}`})
-	const drop = button("Delete", () => attempt(() => deleteClass(name)), "small danger delete", {
+	const drop = working("Delete", () => deleteClass(name), "small danger delete", {
 		"aria-label": `Delete ${name}`
 	})
 	const enabled = make("input", {type: "checkbox", class: "enabled", "aria-label": `Use ${name}`})
