@@ -7,7 +7,7 @@ import {thumbnail} from "./example.js"
 import {newest, openGallery} from "./gallery.js"
 import {hue, refresh} from "./known.js"
 import {attempt, done} from "./messages.js"
-import {recordButton, showReadiness} from "./record.js"
+import {forgetNote, recordButton, showReadiness} from "./record.js"
 import {teachPictures} from "./uploads.js"
 import {count} from "./words.js"
 
@@ -16,7 +16,11 @@ const TYPES = "image/jpeg,image/png,image/webp,image/bmp"
 
 export function makeCard(name) {
 	const state = make("div.card-state", {role: "status"})
-	const tell = text => replace(state, quiet(text))
+	// at : the count of pictures, or "camera", that it is true of
+	const tell = (text, at) => {
+		replace(state, quiet(text))
+		state.dataset.at = at
+	}
 	const card = make(
 		"li.card.class",
 		{"data-name": name},
@@ -59,6 +63,9 @@ function footer(name, state) {
 }
 
 export function updateCard(card, item) {
+	const {examples} = card.dataset
+	card.dataset.examples = item.examples
+	if (examples !== card.dataset.examples) forgetNote(card, examples)
 	card.className = `card class ${hue(item.name)}${item.enabled === false ? " off" : ""}`
 	card.querySelector(".count").textContent = count(item.examples, "picture")
 	card.querySelector(".switch").hidden = item.enabled === undefined

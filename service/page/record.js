@@ -1,6 +1,6 @@
 // Hold to record: as long as the button is held, by finger, mouse or key, the camera's frames become examples.
 import {pause, post, whileConnected} from "./api.js"
-import {byId, make} from "./dom.js"
+import {byId, make, replace} from "./dom.js"
 import {known, refresh} from "./known.js"
 import {done, showError} from "./messages.js"
 import {count, taughtWords} from "./words.js"
@@ -48,9 +48,16 @@ function whyNot() {
 	return extractor.state === "ready" ? "" : extractor.reason || "the extractor starts"
 }
 
+// Takes away what a card says once it is no longer true. at : as it was told
+export function forgetNote(card, at) {
+	const note = card.querySelector(`.card-state[data-at="${at}"]`)
+	if (note) replace(note)
+}
+
 export function showReadiness(element, name) {
 	if (element.classList.contains("recording")) return
 	const ready = !whyNot()
+	if (ready && element.parentNode) forgetNote(element.parentNode, "camera")
 	element.setAttribute("aria-disabled", String(!ready))
 	element.textContent = ready ? "Hold to record" : REASONS[known.camera.state]
 	element.setAttribute("aria-label", ready ? `Hold to record ${name}` : `${element.textContent}. Record ${name}`)
@@ -63,7 +70,7 @@ class Hold {
 
 	begin() {
 		if (this.element.getAttribute("aria-disabled") === "true")
-			return this.tell(`Can't record: ${whyNot()}.`)
+			return this.tell(`Can't record: ${whyNot()}.`, "camera")
 		this.held = true
 		if (!this.running) this.run()
 	}
@@ -118,7 +125,8 @@ class Hold {
 		this.alike += answer.near_duplicates
 		this.steps.push(answer.step)
 		const alike = this.alike ? `, ${this.alike} too alike and left out` : ""
-		this.tell(`${count(this.kept, "picture")} kept${alike}.${taughtWords(answer, known.taught)}`)
+		const words = `${count(this.kept, "picture")} kept${alike}.${taughtWords(answer, known.taught)}`
+		this.tell(words, answer.class_examples)
 		refresh()
 	}
 

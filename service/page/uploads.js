@@ -44,6 +44,7 @@ async function sendSome(queue, state) {
 function tally(state, answer) {
 	const [accepted] = answer.accepted
 	state.words = taughtWords(answer, known.taught)
+	state.count = Math.max(state.count || 0, answer.class_examples)
 	state.steps.push(answer.step)
 	if (accepted && accepted.duplicate) state.same += 1
 	else state.kept += 1
@@ -51,6 +52,7 @@ function tally(state, answer) {
 
 function show(state) {
 	if (!state.place) return
+	state.place.dataset.at = ""
 	const total = state.work.length
 	if (total === 1) return replace(state.place, quiet("Adding…"))
 	const progress = make("progress", {max: total, value: state.sent, "aria-label": "pictures added"})
@@ -66,7 +68,10 @@ function finish(state) {
 	if (state.stop.signal.aborted) words.push("then stopped")
 	if (state.kept || state.same) done(`${words.join(", ")}.`, ...state.steps)
 	if (state.refused.length) refusals(state)
-	else if (state.place) replace(state.place, state.words ? quiet(state.words.trim()) : null)
+	else if (state.place) {
+		replace(state.place, state.words ? quiet(state.words.trim()) : null)
+		state.place.dataset.at = state.count
+	}
 }
 
 function refusals(state) {
