@@ -1,6 +1,6 @@
 // What it sees: the decided class in large letters, the raw one beside it, and a bar for each class.
 import {sendPicture} from "./api.js"
-import {teachPictures} from "./uploads.js"
+import {mustBePicture, teachPictures} from "./uploads.js"
 import {chooser} from "./chooser.js"
 import {bar, button, byId, make, replace} from "./dom.js"
 import {hue, known, place} from "./known.js"
@@ -105,6 +105,7 @@ function speak(text) {
 // ---- a picture that was chosen or dropped here
 
 export async function classifyPicture(file) {
+	mustBePicture(file)
 	const answer = await sendPicture("/v1/classify", file)
 	await pin(file)
 	showAnswer(answer)

@@ -9,6 +9,12 @@ import {count, said, taughtWords} from "./words.js"
 const AT_ONCE = 3
 const MOST_TOLD = 6
 
+// What the daemon takes, by type or name.
+export function mustBePicture({name, type}) {
+	if (!/^image\/(jpeg|png|webp|bmp)$/.test(type) && !/\.(jpe?g|png|webp|bmp)$/i.test(name))
+		throw new Error(`“${name}” is no picture; JPEG, PNG, WebP and BMP are`)
+}
+
 // Teaches one class some files; place : where progress and refusals are shown.
 export async function teachPictures(name, files, place = null) {
 	const work = files.map(file => ({name, file}))
@@ -30,11 +36,13 @@ async function sendSome(queue, state) {
 	while (queue.length && !state.stop.signal.aborted) {
 		const one = queue.shift()
 		try {
+			mustBePicture(one.file)
 			tally(state, await sendPicture(url`/v1/examples?class=${one.name}`, one.file, state.stop.signal))
 		} catch (error) {
 			if (error.name === "AbortError") return
 			if (error.status === 401) return state.stop.abort()
-			state.refused.push(`${one.file.name || "picture"}: ${said(error)}`)
+			const words = said(error)
+			state.refused.push(words.startsWith("“") ? words : `${one.file.name || "picture"}: ${words}`)
 		}
 		state.sent += 1
 		show(state)
