@@ -90,3 +90,12 @@ export function readOptions(fields) {
 	}
 	return body
 }
+
+// A refusal of them, with the label of the field instead of its name. fields : as `optionFields` made them
+export function labelled(error, fields) {
+	for (const {field} of error.errors || []) {
+		const input = fields.querySelector(`input[name="${CSS.escape(field)}"]`)
+		if (input) error.message = error.message.replace(field, input.closest("label").textContent)
+	}
+	return error
+}

@@ -14,8 +14,11 @@ export async function watch() {
 		try {
 			await readEvents("/v1/stream", told, connected)
 		} catch (error) {
+			if (error.status === 401) {
+				await signedIn()
+				continue // nothing is lost
+			}
 			reason = said(error)
-			if (error.status === 401) await signedIn()
 		}
 		lost(reason)
 		await pause(TRY_EVERY)
