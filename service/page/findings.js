@@ -35,9 +35,12 @@ function finding(one, mended) {
 		`li.finding.${one.severity}`,
 		{"data-code": one.code},
 		make("p", make("span.sign", {role: "img", "aria-label": word}, sign), make("strong", sentence(one.text))),
-		isMended ? quiet("✓ Done.") : [quiet(sentence(one.remedy)), ...pictures(one, mended)]
+		isMended ? quiet("✓ Done.") : [quiet(remedy(one)), ...pictures(one, mended)]
 	)
 }
+
+// Options by their labels on the page
+const remedy = one => sentence(one.remedy).replace("`balance`", "“Give small classes the same weight”")
 
 function pictures(one, mended) {
 	const there = one.examples.map((id, index) => ({id, class: one.present[index]})).filter(example => example.class)

@@ -54,10 +54,11 @@ function showCamera(camera) {
 	byId("camera").textContent = drawn ? "drawn pictures" : words[camera.state]
 	byId("drawn").hidden = !drawn
 	byId("camera").title = camera.reason || camera.source || ""
+	const cable = /^(auto|\d|[/]dev[/])/.test(camera.source) ? "Check its cable. " : ""
 	banner(
 		"camera",
 		camera.state === "lost"
-			? `The camera is lost: ${camera.reason}. Check its cable; the picture comes back by itself.`
+			? `The camera is lost: ${camera.reason}. ${cable}The picture comes back by itself.`
 			: ""
 	)
 }
