@@ -91,11 +91,8 @@ export function readOptions(fields) {
 	return body
 }
 
-// A refusal of them, with the label of the field instead of its name. fields : as `optionFields` made them
-export function labelled(error, fields) {
-	for (const {field} of error.errors || []) {
-		const input = fields.querySelector(`input[name="${CSS.escape(field)}"]`)
-		if (input) error.message = error.message.replace(field, input.closest("label").textContent)
-	}
+// A refusal, with the label of an option instead of its name.
+export function labelled(error) {
+	for (const [name, label] of [...GENERAL, ...SOFTMAX]) error.message = error.message.replace(RegExp(`^${name}\\b`), label)
 	return error
 }

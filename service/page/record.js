@@ -112,7 +112,8 @@ class Hold {
 
 	async take(turns = BUSY_TURNS) {
 		try {
-			this.count(await post("/v1/camera/capture", {class: this.name, capture: this.group, create: false}, whileConnected()))
+			const body = {class: this.name, capture: this.group, create: false}
+			this.count(await post("/v1/camera/capture", body, whileConnected()))
 		} catch (error) {
 			if (error.code !== "extractor_busy" || !turns) throw error
 			await pause(1000 * (error.retryAfter || 1))

@@ -105,23 +105,19 @@ function choice(models, version) {
 
 // What has no figure, and why. model : as /v1/models lists it
 function unmeasuredWords({figures, options, held_out: held}, model) {
-	const together = "a second recording, as what is recorded together is measured together"
-	const shown = known.taught.filter(item => item.examples && item.enabled !== false)
+	const why = "a second recording, as what is recorded together is measured together."
+	const taught = known.taught.filter(item => item.examples && item.enabled !== false)
 	if (!figures.examples) {
 		if (options && options.held_out === 0) return "Nothing was measured, as nothing was set aside."
-		return shown.some(item => item.examples > (held ? 2 : 1))
-			? `Nothing could be measured: each class needs ${together}.`
-			: "Nothing could be measured: there are too few pictures. Show more of each class."
+		const enough = taught.some(item => item.examples > (held ? 2 : 1))
+		return `Nothing could be measured: ${enough ? `each class needs ${why}` : "show more pictures of each class."}`
 	}
-	if (held) {
-		const rest = model.classes - figures.classes.length
-		return rest > 0
-			? `Not measured: ${rest} of ${count(model.classes, "class")}. Each needs three pictures and ${together}.`
-			: ""
-	}
-	const names = shown.map(item => item.name).filter(name => !figures.classes.includes(name))
-	const of = names.length ? ` of ${names.join(", ")}. Each class needs ${together}` : ", recorded with others"
-	return figures.not_measured ? `Not measured: ${count(figures.not_measured, "picture")}${of}.` : ""
+	const rest = held ? model.classes - figures.classes.length : figures.not_measured
+	if (!(rest > 0)) return ""
+	if (held) return `Not measured: ${rest} of ${count(model.classes, "class")}. Each needs three pictures, and ${why}`
+	const names = taught.map(item => item.name).filter(name => !figures.classes.includes(name))
+	const of = names.length ? ` of ${names.join(", ")}. Each class needs ${why}` : ", recorded with others."
+	return `Not measured: ${count(rest, "picture")}${of}`
 }
 
 function summary(report, model) {

@@ -50,7 +50,7 @@ function showReason() {
 
 async function train() {
 	const job = await post("/v1/train", readOptions(parts.options)).catch(error => {
-		throw labelled(error, parts.options)
+		throw labelled(error)
 	})
 	await show(job)
 }

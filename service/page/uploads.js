@@ -10,9 +10,12 @@ const AT_ONCE = 3
 const MOST_TOLD = 6
 
 // What the daemon takes, by type or name.
-export function mustBePicture({name, type}) {
-	if (!/^image\/(jpeg|png|webp|bmp)$/.test(type) && !/\.(jpe?g|png|webp|bmp)$/i.test(name))
-		throw new Error(`“${name}” is no picture; JPEG, PNG, WebP and BMP are`)
+const TYPE = /^image\/(jpeg|png|webp|bmp)$/
+const NAME = /\.(jpe?g|png|webp|bmp)$/i
+export const isPicture = ({name, type}) => TYPE.test(type) || NAME.test(name)
+
+export function mustBePicture(file) {
+	if (!isPicture(file)) throw new Error(`“${file.name}” is no picture; JPEG, PNG, WebP and BMP are`)
 }
 
 // Teaches one class some files; place : where progress and refusals are shown.

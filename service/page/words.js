@@ -58,12 +58,13 @@ export function taughtWords(answer, classes) {
 	return odd.join("") + now
 }
 
+const ROOM = "Delete pictures that are not needed, or make room on the disk."
 // What to do about a problem, where its own words don't say.
 const REMEDIES = {
 	scope_too_small: "Sign out and sign in with the manage token to change things.",
 	too_many_streams: "Close the page somewhere else, or wait: it tries again by itself.",
-	no_space: "Delete pictures that are not needed, or make room on the disk.",
-	store_full: "Delete pictures that are not needed, or make room on the disk.",
+	no_space: ROOM,
+	store_full: ROOM,
 	queue_full: "Wait for the training that runs, or cancel it.",
 	head_not_writable: "Train a softmax, imprinting or discriminant head and download that.",
 	step_passed: "Something else was changed since. The newest step is under Settings."

@@ -10,7 +10,7 @@ import pytest
 
 from coral_learn.runtime.fake_bus import FakeBus
 
-MOST_BYTES = 148_000  # 150 kB are promised
+MOST_BYTES = 150_000  # as promised
 NOTHING = "\u2013"  # an en dash
 
 
