@@ -94,6 +94,7 @@ class Hold {
 			group: `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`
 		})
 		this.show(true)
+		let gone = false // by another page: the next frame is refused, or the card went before
 		try {
 			await this.take()
 			while (this.held) {
@@ -101,11 +102,13 @@ class Hold {
 				if (this.held) await this.take()
 			}
 		} catch (error) {
-			const gone = error.code === "class_not_found" // by another page; it is not made again
-			showError(gone ? new Error(`The class ${this.name} was deleted; recording ended.`) : error)
+			gone = error.code === "class_not_found"
+			if (!gone) showError(error)
 		}
 		this.running = false
 		this.show(false)
+		if (gone || !this.element.isConnected)
+			showError(new Error(`The class ${this.name} was deleted or renamed: recording ended.`))
 		if (this.kept) done(`Taught ${this.name} ${count(this.kept, "picture")}.`, ...this.steps)
 		await refresh()
 	}

@@ -54,7 +54,7 @@ function showCamera(camera) {
 	byId("camera").textContent = drawn ? "drawn pictures" : words[camera.state]
 	byId("drawn").hidden = !drawn
 	byId("camera").title = camera.reason || camera.source || ""
-	const cable = /^(auto|\d|[/]dev[/])/.test(camera.source) ? "Check its cable. " : ""
+	const cable = /^(auto|\d|[/]dev[/]v)/.test(camera.source) ? "Check its cable. " : ""
 	banner(
 		"camera",
 		camera.state === "lost"
