@@ -84,8 +84,8 @@ def test_settings(page, tiny_daemon):
     frames.send_keys("-1\n")
     page.wait(lambda: "Frames to decide" in page.text("[data-field=decide_frames] .bad"))
     assert page.focused().get_attribute("name") == "decide_frames"
-    page.focused().clear()
-    page.press("\n")
+    frames.clear()
+    frames.send_keys("\n")
     page.wait(lambda: "It is empty" in page.text("[data-field=decide_frames] .bad"))
     assert not page.one("#settings-form [name=camera]").is_enabled()
     page.click("#settings details summary")
