@@ -4,7 +4,7 @@ import {fileButton, make, quiet, replace, row} from "./dom.js"
 import {endWords, follow} from "./jobs.js"
 import {refresh} from "./known.js"
 import {attempt, done} from "./messages.js"
-import {percent} from "./words.js"
+import {count, percent} from "./words.js"
 
 const TYPES = {
 	zip: "application/zip",
@@ -56,9 +56,12 @@ async function importFile(file, state) {
 	}
 }
 
-function imported(metrics) {
-	const figures = Object.entries(metrics)
-		.filter(([, value]) => typeof value === "number")
-		.map(([name, value]) => `${name.replace(/_/g, " ")} ${value}`)
-	return `Imported${figures.length ? `: ${figures.join(", ")}` : ""}.`
+function imported({accepted = 0, classes = 0, duplicates = 0, rejected = 0, skipped = 0}) {
+	const parts = [
+		accepted ? `${count(accepted, "picture")} of ${count(classes, "class")}` : "nothing new",
+		duplicates && `${duplicates} were there already`,
+		rejected && `${rejected} could not be used`,
+		skipped && `${count(skipped, "file")} passed over`
+	]
+	return `Imported ${parts.filter(Boolean).join(", ")}.`
 }

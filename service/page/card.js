@@ -1,13 +1,13 @@
 // The card of one class.
 import {patch, remove, url} from "./api.js"
-import {confirm} from "./dialog.js"
+import {confirm, working} from "./dialog.js"
 import {button, fileButton, make, quiet, replace} from "./dom.js"
 import {dropped, takesDrops} from "./drops.js"
 import {thumbnail} from "./example.js"
 import {newest, openGallery} from "./gallery.js"
 import {hue, refresh} from "./known.js"
 import {attempt, done} from "./messages.js"
-import {recordButton, showReadiness} from "./record.js"
+import {forgetNote, recordButton, showReadiness} from "./record.js"
 import {teachPictures} from "./uploads.js"
 import {count} from "./words.js"
 
@@ -16,7 +16,11 @@ const TYPES = "image/jpeg,image/png,image/webp,image/bmp"
 
 export function makeCard(name) {
 	const state = make("div.card-state", {role: "status"})
-	const tell = text => replace(state, quiet(text))
+	// at : the count of pictures, or "camera", that it is true of
+	const tell = (text, at) => {
+		replace(state, quiet(text))
+		state.dataset.at = at
+	}
 	const card = make(
 		"li.card.class",
 		{"data-name": name},
@@ -50,7 +54,7 @@ function footer(name, state) {
 		"aria-label": `Add pictures to ${name}`
 	})
 	const every = button("See all", () => openGallery(name), "small all", {"aria-label": `See all pictures of ${name}`})
-	const drop = button("Delete", () => attempt(() => deleteClass(name)), "small danger delete", {
+	const drop = working("Delete", () => deleteClass(name), "small danger delete", {
 		"aria-label": `Delete ${name}`
 	})
 	const enabled = make("input", {type: "checkbox", class: "enabled", "aria-label": `Use ${name}`})
@@ -59,6 +63,9 @@ function footer(name, state) {
 }
 
 export function updateCard(card, item) {
+	const {examples} = card.dataset
+	card.dataset.examples = item.examples
+	if (examples !== card.dataset.examples) forgetNote(card, examples)
 	card.className = `card class ${hue(item.name)}${item.enabled === false ? " off" : ""}`
 	card.querySelector(".count").textContent = count(item.examples, "picture")
 	card.querySelector(".switch").hidden = item.enabled === undefined
@@ -99,36 +106,41 @@ function rename(card, name) {
 		showTitle(card, name)
 		if (focus) card.querySelector(".name").focus()
 	}
-	const commit = async () => {
+	const commit = async focus => {
 		const wanted = input.value.trim()
-		end(true)
-		if (wanted && wanted !== name) await attempt(() => renameClass(name, wanted))
+		end(focus)
+		if (wanted && wanted !== name) await attempt(() => renameClass(name, wanted, focus))
 	}
 	input.onkeydown = event => {
 		event.stopPropagation()
-		if (event.key === "Enter") commit()
+		if (event.key === "Enter") {
+			event.preventDefault() // it would press the title, which has the focus then
+			commit(true)
+		}
 		if (event.key === "Escape") end(true)
 	}
 	input.onblur = () => {
-		if (!over) commit()
+		if (!over) commit(false)
 	}
 	replace(card.querySelector(".title"), input)
 	input.select()
 }
 
-async function renameClass(name, wanted) {
+// focus : whether it goes to the title afterwards
+async function renameClass(name, wanted, focus) {
+	let called = wanted
 	const path = url`/v1/classes/${name}`
 	try {
 		done(`Renamed ${name} to ${wanted}.`, (await patch(path, {name: wanted})).step)
 	} catch (error) {
 		if (error.code !== "class_exists") throw error
 		const text = `There is a class ${wanted} already. It would get all pictures of ${name}, and ${name} would be gone.`
-		if (await confirm("Merge the two?", text, "Merge"))
-			done(`Merged ${name} into ${wanted}.`, (await patch(`${path}?merge=true`, {name: wanted})).step)
+		if (!(await confirm("Merge the two?", text, "Merge"))) called = name
+		else done(`Merged ${name} into ${wanted}.`, (await patch(`${path}?merge=true`, {name: wanted})).step)
 	}
 	await refresh()
-	const card = [...document.querySelectorAll("#classes > li")].find(one => one.dataset.name === wanted)
-	if (card) card.querySelector(".name").focus()
+	const card = [...document.querySelectorAll("#classes > li")].find(one => one.dataset.name === called)
+	if (focus && card) card.querySelector(".name").focus()
 }
 
 // ---- the whole class

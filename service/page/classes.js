@@ -1,9 +1,10 @@
 // What it knows: a card for each class, and the field that makes a new one.
 import {post} from "./api.js"
 import {makeCard, showThumbnails, updateCard} from "./card.js"
+import {once} from "./dialog.js"
 import {byId} from "./dom.js"
 import {known, refresh} from "./known.js"
-import {attempt, done} from "./messages.js"
+import {done} from "./messages.js"
 import {hear} from "./news.js"
 import {showReadiness} from "./record.js"
 import {showTab} from "./tabs.js"
@@ -57,7 +58,7 @@ async function add(event) {
 	event.preventDefault()
 	const name = byId("name").value.trim()
 	if (!name) return
-	await attempt(async () => {
+	await once(event.target.querySelector("button"), async () => {
 		const made = await post("/v1/classes", {name})
 		byId("name").value = ""
 		await refresh()

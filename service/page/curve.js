@@ -19,12 +19,12 @@ export function curves(rows) {
 		rows,
 		["accuracy", "held_out_accuracy"],
 		1,
-		`Accuracy, ${percent(last.accuracy)} at epoch ${last.epoch}`
+		`Accuracy on the pictures it learns from, ${percent(last.accuracy)} at epoch ${last.epoch}`
 	)
 	return make(
 		"div.curves",
 		figure("Loss", `now ${last.loss.toFixed(3)}`, loss),
-		figure("Accuracy", `now ${percent(last.accuracy)}`, accuracy),
+		figure("Accuracy", `now ${percent(last.accuracy)} on the pictures it learns from`, accuracy),
 		quiet(
 			make("span.key", "trained on"),
 			typeof last.held_out_loss === "number" ? make("span.key.key-2", "held out (dashed)") : null

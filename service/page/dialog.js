@@ -61,15 +61,14 @@ export async function confirm(title, text, action) {
 
 // A button whose work shows that it goes on and can't be started twice.
 export function working(text, work, ...looks) {
-	const element = button(
-		text,
-		async () => {
-			if (element.getAttribute("aria-busy") === "true") return
-			element.setAttribute("aria-busy", "true")
-			await attempt(work)
-			element.removeAttribute("aria-busy")
-		},
-		...looks
-	)
+	const element = button(text, () => once(element, work), ...looks)
 	return element
+}
+
+// Works, unless that button is at work already.
+export async function once(element, work) {
+	if (element.getAttribute("aria-busy") === "true") return
+	element.setAttribute("aria-busy", "true")
+	await attempt(work)
+	element.removeAttribute("aria-busy")
 }

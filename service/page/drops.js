@@ -2,10 +2,7 @@
 import {byId} from "./dom.js"
 import {attempt} from "./messages.js"
 import {classifyPicture} from "./live.js"
-import {teachAll} from "./uploads.js"
-
-const PICTURE = /\.(jpe?g|png|webp|bmp)$/i
-const isPicture = file => file.type.startsWith("image/") || PICTURE.test(file.name)
+import {isPicture, teachAll} from "./uploads.js"
 
 // What was dropped, as [{file, folder}]; folder : the name of the folder a picture lies in, null outside of any.
 export async function dropped(transfer) {
@@ -25,7 +22,7 @@ async function walk(folder, found) {
 	for (let some = await list(reader); some.length; some = await list(reader)) {
 		for (const entry of some) {
 			if (entry.isDirectory) await walk(entry, found)
-			else if (PICTURE.test(entry.name)) found.push({file: await fileOf(entry), folder: folder.name})
+			else if (isPicture(entry)) found.push({file: await fileOf(entry), folder: folder.name})
 		}
 	}
 }

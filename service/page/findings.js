@@ -8,6 +8,7 @@ import {done} from "./messages.js"
 import {count, sentence} from "./words.js"
 
 const SIGNS = {error: ["!", "Error"], warning: ["!", "Warning"], advice: ["i", "Advice"]}
+const BALANCE = "“Give small classes the same weight”" // what the page calls it
 const MOST_SHOWN = 12
 const MOST_DELETED = 1000 // at once, as the daemon has it
 // What a press can mend, and whether it is by now. present : the class each picture is in, null where it is gone
@@ -35,7 +36,7 @@ function finding(one, mended) {
 		`li.finding.${one.severity}`,
 		{"data-code": one.code},
 		make("p", make("span.sign", {role: "img", "aria-label": word}, sign), make("strong", sentence(one.text))),
-		isMended ? quiet("✓ Done.") : [quiet(sentence(one.remedy)), ...pictures(one, mended)]
+		isMended ? quiet("✓ Done.") : [quiet(sentence(one.remedy).replace("`balance`", BALANCE)), ...pictures(one, mended)]
 	)
 }
 

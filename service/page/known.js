@@ -26,6 +26,8 @@ export const place = name => known.taught.findIndex(item => item.name === name)
 
 let running = null
 let again = false
+let begun = 0 // times that it was asked
+let change = null // the newest one of what is taught that was told of
 
 // One at a time; what changed meanwhile is asked for by one more.
 export function refresh() {
@@ -41,6 +43,7 @@ export function refresh() {
 async function refreshAll() {
 	while (again) {
 		again = false
+		begun++
 		try {
 			await Promise.all([refreshClasses(), refreshStatus()])
 		} catch (error) {
@@ -77,7 +80,19 @@ export async function keepStatus() {
 	}
 }
 
-hear("model", refresh)
+// A change comes with several events, and this page may have made it: what was asked for since holds it already.
+async function refreshSoon() {
+	const before = begun
+	await pause(AT_MOST_EVERY)
+	if (begun === before) await refresh()
+}
+
+hear("model", refreshSoon)
+hear("taught", news => {
+	if (news.change === change) return
+	change = news.change
+	refreshSoon()
+})
 hear("camera", camera => {
 	known.camera = camera
 })

@@ -1,6 +1,6 @@
 // What it sees: the decided class in large letters, the raw one beside it, and a bar for each class.
 import {sendPicture} from "./api.js"
-import {teachPictures} from "./uploads.js"
+import {mustBePicture, teachPictures} from "./uploads.js"
 import {chooser} from "./chooser.js"
 import {bar, button, byId, make, replace} from "./dom.js"
 import {hue, known, place} from "./known.js"
@@ -64,11 +64,16 @@ function forgetGone() {
 }
 
 function chooseBars(scores) {
-	const taught = known.taught.filter(item => item.examples && item.enabled !== false).map(item => item.name)
+	const {unseen} = known.status ? known.status.model : {}
+	const taught = known.taught
+		.filter(item => item.examples && item.enabled !== false && !(unseen && unseen.classes.includes(item.name)))
+		.map(item => item.name)
 	if (taught.length && taught.length <= MOST_BARS && ![...scores.keys()].some(name => place(name) < 0)) return taught
 	const strong = [...strength.entries()].sort((one, other) => other[1] - one[1]).map(([name]) => name)
-	const kept = bars.filter(name => strong.indexOf(name) >= 0 && strong.indexOf(name) < 2 * MOST_BARS)
-	return [...new Set([...kept, ...strong.filter(name => scores.has(name))])].slice(0, MOST_BARS).sort(byPlace)
+	const kept = strong.slice(0, 2 * MOST_BARS).filter(name => bars.includes(name))
+	const [best] = [...scores].sort((one, other) => other[1] - one[1]) // of now; it need not have been strong before
+	const names = [...(best || []).slice(0, 1), ...kept, ...strong.filter(name => scores.has(name))]
+	return [...new Set(names)].slice(0, MOST_BARS).sort(byPlace)
 }
 
 const byPlace = (one, other) => place(one) - place(other) || (one < other ? -1 : 1)
@@ -100,6 +105,7 @@ function speak(text) {
 // ---- a picture that was chosen or dropped here
 
 export async function classifyPicture(file) {
+	mustBePicture(file)
 	const answer = await sendPicture("/v1/classify", file)
 	await pin(file)
 	showAnswer(answer)

@@ -88,7 +88,12 @@ function scaled(items) {
 }
 
 const visible = () => dots.filter(dot => !hidden.has(dot.item.class))
-const shape = name => SHAPES[Math.max(0, place(name)) % SHAPES.length]
+
+// Where the colours begin again the shapes are shifted, so that 64 classes differ.
+function shape(name) {
+	const at = Math.max(0, place(name))
+	return SHAPES[(at + Math.floor(at / SHAPES.length)) % SHAPES.length]
+}
 
 function show() {
 	const names = [...new Set(dots.map(dot => dot.item.class))].sort((one, other) => place(one) - place(other))

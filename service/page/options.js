@@ -90,3 +90,9 @@ export function readOptions(fields) {
 	}
 	return body
 }
+
+// A refusal, with the label of an option instead of its name.
+export function labelled(error) {
+	for (const [name, label] of [...GENERAL, ...SOFTMAX]) error.message = error.message.replace(RegExp(`^${name}\\b`), label)
+	return error
+}

@@ -1,6 +1,6 @@
 // Hold to record: as long as the button is held, by finger, mouse or key, the camera's frames become examples.
 import {pause, post, whileConnected} from "./api.js"
-import {byId, make} from "./dom.js"
+import {byId, make, replace} from "./dom.js"
 import {known, refresh} from "./known.js"
 import {done, showError} from "./messages.js"
 import {count, taughtWords} from "./words.js"
@@ -48,9 +48,16 @@ function whyNot() {
 	return extractor.state === "ready" ? "" : extractor.reason || "the extractor starts"
 }
 
+// Takes away what a card says once it is no longer true. at : as it was told
+export function forgetNote(card, at) {
+	const note = card.querySelector(`.card-state[data-at="${at}"]`)
+	if (note) replace(note)
+}
+
 export function showReadiness(element, name) {
 	if (element.classList.contains("recording")) return
 	const ready = !whyNot()
+	if (ready && element.parentNode) forgetNote(element.parentNode, "camera")
 	element.setAttribute("aria-disabled", String(!ready))
 	element.textContent = ready ? "Hold to record" : REASONS[known.camera.state]
 	element.setAttribute("aria-label", ready ? `Hold to record ${name}` : `${element.textContent}. Record ${name}`)
@@ -63,7 +70,7 @@ class Hold {
 
 	begin() {
 		if (this.element.getAttribute("aria-disabled") === "true")
-			return this.tell(`Can't record: ${whyNot()}.`)
+			return this.tell(`Can't record: ${whyNot()}.`, "camera")
 		this.held = true
 		if (!this.running) this.run()
 	}
@@ -87,6 +94,7 @@ class Hold {
 			group: `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`
 		})
 		this.show(true)
+		let gone = false // by another page: the next frame is refused, or the card went before
 		try {
 			await this.take()
 			while (this.held) {
@@ -94,17 +102,21 @@ class Hold {
 				if (this.held) await this.take()
 			}
 		} catch (error) {
-			showError(error)
+			gone = error.code === "class_not_found"
+			if (!gone) showError(error)
 		}
 		this.running = false
 		this.show(false)
+		if (gone || !this.element.isConnected)
+			showError(new Error(`The class ${this.name} was deleted or renamed: recording ended.`))
 		if (this.kept) done(`Taught ${this.name} ${count(this.kept, "picture")}.`, ...this.steps)
 		await refresh()
 	}
 
 	async take(turns = BUSY_TURNS) {
 		try {
-			this.count(await post("/v1/camera/capture", {class: this.name, capture: this.group}, whileConnected()))
+			const body = {class: this.name, capture: this.group, create: false}
+			this.count(await post("/v1/camera/capture", body, whileConnected()))
 		} catch (error) {
 			if (error.code !== "extractor_busy" || !turns) throw error
 			await pause(1000 * (error.retryAfter || 1))
@@ -117,7 +129,8 @@ class Hold {
 		this.alike += answer.near_duplicates
 		this.steps.push(answer.step)
 		const alike = this.alike ? `, ${this.alike} too alike and left out` : ""
-		this.tell(`${count(this.kept, "picture")} kept${alike}.${taughtWords(answer, known.taught)}`)
+		const words = `${count(this.kept, "picture")} kept${alike}.${taughtWords(answer, known.taught)}`
+		this.tell(words, answer.class_examples)
 		refresh()
 	}
 

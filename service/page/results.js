@@ -8,7 +8,7 @@ import {hue, known} from "./known.js"
 import {attempt, unavailable} from "./messages.js"
 import {hear} from "./news.js"
 import {isShown, whenShown} from "./tabs.js"
-import {choiceWords, headName, measuredWords, percent, versionName} from "./words.js"
+import {choiceWords, count, headName, measuredWords, percent, versionName} from "./words.js"
 
 const ASKED_AGAIN = 5 // times that a live model not yet measured is asked
 
@@ -67,7 +67,7 @@ async function show() {
 		replace(
 			view,
 			choice(models.items, version),
-			summary(report),
+			summary(report, models.items.find(one => String(one.version) === String(version))),
 			findings(report, show),
 			confusionCard(report),
 			historyCard(report)
@@ -103,10 +103,27 @@ function choice(models, version) {
 	return make("div.row", make("h3", "Results"), select)
 }
 
-function summary(report) {
+// What has no figure, and why. model : as /v1/models lists it
+function unmeasuredWords({figures, options, held_out: held}, model) {
+	const why = "a second recording, as what is recorded together is measured together."
+	const taught = known.taught.filter(item => item.examples && item.enabled !== false)
+	if (!figures.examples) {
+		if (options && options.held_out === 0) return "Nothing was measured, as nothing was set aside."
+		const enough = taught.some(item => item.examples > (held ? 2 : 1))
+		return `Nothing could be measured: ${enough ? `each class needs ${why}` : "show more pictures of each class."}`
+	}
+	const rest = held ? model.classes - figures.classes.length : figures.not_measured
+	if (!(rest > 0)) return ""
+	if (held) return `Not measured: ${rest} of ${count(model.classes, "class")}. Each needs three pictures, and ${why}`
+	const names = taught.map(item => item.name).filter(name => !figures.classes.includes(name))
+	const of = names.length ? ` of ${names.join(", ")}. Each class needs ${why}` : ", recorded with others."
+	return `Not measured: ${count(rest, "picture")}${of}`
+}
+
+function summary(report, model) {
 	const {figures, choice} = report
-	if (!figures.examples)
-		return make("div.card", quiet("Nothing could be measured: there are too few pictures. Show more of each class."))
+	const unmeasured = unmeasuredWords(report, model)
+	if (!figures.examples) return make("div.card", quiet(unmeasured))
 	const lines = classAccuracy(figures).map(({name, all, share}) =>
 		make(
 			"li",
@@ -120,6 +137,7 @@ function summary(report) {
 		"div.card.summary",
 		make("div", make("p.figure", percent(figures.accuracy, 1)), make("p", "right"), quiet(measuredWords(report))),
 		make("ol.bars", {"aria-label": "Right by class"}, ...lines),
+		unmeasured && quiet(unmeasured),
 		choice && quiet(choiceWords(choice))
 	)
 }

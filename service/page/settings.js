@@ -116,13 +116,16 @@ function inputOf(item) {
 function valueOf(form, item) {
 	const input = form.elements[item.name]
 	if (item.kind === "yes_or_no") return input.checked
-	return isNumber(item) ? Number(input.value) : input.value
+	return isNumber(item) && input.value ? Number(input.value) : input.value
 }
 
 async function save(form, items) {
 	for (const wrong of form.querySelectorAll(".field .bad")) wrong.textContent = ""
 	const changed = items.filter(item => !item.fixed_by && String(valueOf(form, item)) !== String(item.value))
 	if (!changed.length) return done("Nothing was changed.")
+	const empty = changed.filter(item => isNumber(item) && valueOf(form, item) === "")
+	const wrong = item => ({field: item.name, detail: `It is empty; it takes a number, such as ${item.default}.`})
+	if (empty.length) return showWrong(form, {errors: empty.map(wrong)})
 	try {
 		await patch("/v1/settings", Object.fromEntries(changed.map(item => [item.name, valueOf(form, item)])))
 	} catch (error) {
@@ -136,7 +139,7 @@ async function save(form, items) {
 function showWrong(form, error) {
 	for (const {field: name, detail} of error.errors) {
 		const place = form.querySelector(`[data-field="${CSS.escape(name)}"] .bad`)
-		if (place) place.textContent = detail
+		if (place) place.textContent = detail.replace(name, titleOf(name))
 	}
 	const first = form.elements[error.errors[0].field]
 	if (first) first.focus()

@@ -28,6 +28,7 @@ export function startSignIn() {
 function ask() {
 	if (!byId("sign-in").hidden) return
 	byId("sign-in").hidden = false
+	byId("state").textContent = "not signed in"
 	byId("sign-out").hidden = true
 	document.querySelector("main").hidden = true
 	byId("token").focus()
@@ -40,6 +41,7 @@ async function signIn() {
 	document.querySelector("main").hidden = false
 	await Promise.all([showSession(), refresh()])
 	tell("signed-in")
+	byId("work").focus({preventScroll: true})
 }
 
 async function showSession() {

@@ -12,15 +12,21 @@ export async function watch() {
 	for (;;) {
 		let reason = ""
 		try {
-			await readEvents("/v1/stream", tell, connected)
+			await readEvents("/v1/stream", told, connected)
 		} catch (error) {
+			if (error.status === 401) {
+				await signedIn()
+				continue // nothing is lost
+			}
 			reason = said(error)
-			if (error.status === 401) await signedIn()
 		}
 		lost(reason)
 		await pause(TRY_EVERY)
 	}
 }
+
+// On the page "classes" is what was read of them; the daemon's is that they changed.
+const told = (kind, data) => tell(kind === "classes" ? "taught" : kind, data)
 
 const signedIn = () => new Promise(resolve => hear("signed-in", resolve))
 
@@ -48,10 +54,11 @@ function showCamera(camera) {
 	byId("camera").textContent = drawn ? "drawn pictures" : words[camera.state]
 	byId("drawn").hidden = !drawn
 	byId("camera").title = camera.reason || camera.source || ""
+	const cable = /^(auto|\d|[/]dev[/]v)/.test(camera.source) ? "Check its cable. " : ""
 	banner(
 		"camera",
 		camera.state === "lost"
-			? `The camera is lost: ${camera.reason}. Check its cable; the picture comes back by itself.`
+			? `The camera is lost: ${camera.reason}. ${cable}The picture comes back by itself.`
 			: ""
 	)
 }

@@ -6,7 +6,7 @@ import {endWords, follow, goesOn} from "./jobs.js"
 import {known, refresh} from "./known.js"
 import {attempt} from "./messages.js"
 import {hear, tell} from "./news.js"
-import {optionFields, readOptions} from "./options.js"
+import {labelled, optionFields, readOptions} from "./options.js"
 import {activate} from "./switching.js"
 import {choiceWords, headName, percent} from "./words.js"
 
@@ -49,7 +49,9 @@ function showReason() {
 }
 
 async function train() {
-	const job = await post("/v1/train", readOptions(parts.options))
+	const job = await post("/v1/train", readOptions(parts.options)).catch(error => {
+		throw labelled(error)
+	})
 	await show(job)
 }
 

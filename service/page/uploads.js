@@ -9,6 +9,15 @@ import {count, said, taughtWords} from "./words.js"
 const AT_ONCE = 3
 const MOST_TOLD = 6
 
+// What the daemon takes, by type or name.
+const TYPE = /^image\/(jpeg|png|webp|bmp)$/
+const NAME = /\.(jpe?g|png|webp|bmp)$/i
+export const isPicture = ({name, type}) => TYPE.test(type) || NAME.test(name)
+
+export function mustBePicture(file) {
+	if (!isPicture(file)) throw new Error(`“${file.name}” is no picture; JPEG, PNG, WebP and BMP are`)
+}
+
 // Teaches one class some files; place : where progress and refusals are shown.
 export async function teachPictures(name, files, place = null) {
 	const work = files.map(file => ({name, file}))
@@ -30,11 +39,13 @@ async function sendSome(queue, state) {
 	while (queue.length && !state.stop.signal.aborted) {
 		const one = queue.shift()
 		try {
+			mustBePicture(one.file)
 			tally(state, await sendPicture(url`/v1/examples?class=${one.name}`, one.file, state.stop.signal))
 		} catch (error) {
 			if (error.name === "AbortError") return
 			if (error.status === 401) return state.stop.abort()
-			state.refused.push(`${one.file.name || "picture"}: ${said(error)}`)
+			const words = said(error)
+			state.refused.push(words.startsWith("“") ? words : `${one.file.name || "picture"}: ${words}`)
 		}
 		state.sent += 1
 		show(state)
@@ -44,6 +55,7 @@ async function sendSome(queue, state) {
 function tally(state, answer) {
 	const [accepted] = answer.accepted
 	state.words = taughtWords(answer, known.taught)
+	state.count = Math.max(state.count || 0, answer.class_examples)
 	state.steps.push(answer.step)
 	if (accepted && accepted.duplicate) state.same += 1
 	else state.kept += 1
@@ -51,6 +63,7 @@ function tally(state, answer) {
 
 function show(state) {
 	if (!state.place) return
+	state.place.dataset.at = ""
 	const total = state.work.length
 	if (total === 1) return replace(state.place, quiet("Adding…"))
 	const progress = make("progress", {max: total, value: state.sent, "aria-label": "pictures added"})
@@ -66,7 +79,10 @@ function finish(state) {
 	if (state.stop.signal.aborted) words.push("then stopped")
 	if (state.kept || state.same) done(`${words.join(", ")}.`, ...state.steps)
 	if (state.refused.length) refusals(state)
-	else if (state.place) replace(state.place, state.words ? quiet(state.words.trim()) : null)
+	else if (state.place) {
+		replace(state.place, state.words ? quiet(state.words.trim()) : null)
+		state.place.dataset.at = state.count
+	}
 }
 
 function refusals(state) {

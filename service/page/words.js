@@ -46,23 +46,25 @@ export function choiceWords({kind, accuracy, examples, reason}) {
 }
 
 // What an answer to teaching says beside its counts: what is odd about the pictures, and how good it is by now.
-// The figure means something once two classes have two pictures each, one to compare with and one to try.
+// The figure is the live model's, and means something once two classes have two pictures each, one to compare with and one to try.
 export function taughtWords(answer, classes) {
 	const odd = answer.accepted
 		.flatMap(one => one.warnings)
 		.slice(0, 1)
 		.map(text => ` Look: ${text}.`)
 	const measured = answer.accuracy.after !== null && classes.filter(item => item.examples > 1).length > 1
-	const now = measured ? ` ${percent(answer.accuracy.after)} right by now.` : ""
+	const live = !answer.model || answer.model.version === "live" ? "" : " The live model is"
+	const now = measured ? `${live} ${percent(answer.accuracy.after)} right by now.` : ""
 	return odd.join("") + now
 }
 
+const ROOM = "Delete pictures that are not needed, or make room on the disk."
 // What to do about a problem, where its own words don't say.
 const REMEDIES = {
 	scope_too_small: "Sign out and sign in with the manage token to change things.",
 	too_many_streams: "Close the page somewhere else, or wait: it tries again by itself.",
-	no_space: "Delete pictures that are not needed, or make room on the disk.",
-	store_full: "Delete pictures that are not needed, or make room on the disk.",
+	no_space: ROOM,
+	store_full: ROOM,
 	queue_full: "Wait for the training that runs, or cancel it.",
 	head_not_writable: "Train a softmax, imprinting or discriminant head and download that.",
 	step_passed: "Something else was changed since. The newest step is under Settings."

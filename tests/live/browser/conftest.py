@@ -126,7 +126,7 @@ _DROP = """
 const transfer = new DataTransfer();
 for (const [name, data] of arguments[1]) {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-  transfer.items.add(new File([bytes], name, { type: "image/png" }));
+  transfer.items.add(new File([bytes], name, { type: name.endsWith(".png") ? "image/png" : "" }));
 }
 for (const kind of ["dragover", "drop"]) {
   arguments[0].dispatchEvent(new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: transfer }));

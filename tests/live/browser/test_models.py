@@ -75,6 +75,27 @@ def test_why_it_can_not_train(page, tiny_daemon, make_picture, encode):
     page.wait(lambda: page.one("#train").is_enabled())
 
 
+def test_what_was_not_measured(page, tiny_daemon, make_picture, encode):
+    """Recordings are measured whole: of one a class nothing is, and it says so; then of which class nothing was."""
+    teach_capture(tiny_daemon, "red", make_picture("red", 1), encode, "first")
+    teach_capture(tiny_daemon, "blue", make_picture("blue", 1), encode, "first of blue")
+    page.open(tiny_daemon, "train-view")
+    page.wait(lambda: "Nothing could be measured: each class needs a second recording" in page.text("#results"))
+    for capture in ("second", "third"):
+        teach_capture(tiny_daemon, "red", make_picture("red", 2), encode, capture)
+    page.wait(lambda: "Not measured: 3 pictures of blue. Each class needs a second" in page.text("#results"))
+    train(page, "lda")
+    page.wait(lambda: "Not measured: 1 of 2 classes. Each needs three pictures, and a" in page.text("#results"))
+
+
+def teach_capture(daemon, name: str, picture, encode, capture: str) -> None:
+    """Teach a class three pictures that were recorded together."""
+    for brighter in range(3):
+        data = encode(picture // 2 + 20 * brighter, "PNG")
+        path = f"/v1/examples?class={name}&capture={capture}".replace(" ", "%20")
+        assert daemon.ask("POST", path, data, Content_Type="image/png").status == 201
+
+
 def test_switch_and_compare_versions(page, taught):
     """Two versions side by side; one is switched to, then back, then the live model of another kind answers."""
     for head in ("softmax", "lda"):

@@ -82,8 +82,11 @@ def test_settings(page, tiny_daemon):
     frames = page.one("#settings-form [name=decide_frames]")
     frames.clear()
     frames.send_keys("-1\n")
-    page.wait(lambda: "decide_frames" in page.text("[data-field=decide_frames] .bad"))
+    page.wait(lambda: "Frames to decide" in page.text("[data-field=decide_frames] .bad"))
     assert page.focused().get_attribute("name") == "decide_frames"
+    frames.clear()
+    frames.send_keys("\n")
+    page.wait(lambda: "It is empty" in page.text("[data-field=decide_frames] .bad"))
     assert not page.one("#settings-form [name=camera]").is_enabled()
     page.click("#settings details summary")
     assert "data folder" in page.text("#settings details").lower() or "Data dir" in page.text("#settings details")
