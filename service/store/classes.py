@@ -26,6 +26,7 @@ _SELECT = (
 )
 
 _JOINERS = "\u200c\u200d"  # zero-width non-joiner and joiner
+_INVISIBLE = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs")  # general categories of Unicode
 
 
 def check_name(name) -> str:
@@ -41,10 +42,14 @@ def check_name(name) -> str:
         raise Invalid(f"a class's name has 1 to {MAX_NAME} characters, got {len(name)}", "name", "name_invalid")
     if name in (".", ".."):
         raise Invalid(f"a class's name is not {name!r}, which means a folder", "name", "name_invalid")
-    printable = "".join(one for one in name if one not in _JOINERS)
-    if "/" in name or not printable or not printable.isprintable():
+    if "/" in name or not name.strip(_JOINERS) or any(map(_is_invisible, name)):
         raise Invalid("a class's name has no slash and no invisible characters in it", "name", "name_invalid")
     return name
+
+
+def _is_invisible(one: str) -> bool:
+    # Not `isprintable`: to an older Python a newer emoji is no character at all.
+    return one not in _JOINERS + " " and unicodedata.category(one) in _INVISIBLE
 
 
 def _usual(name: str) -> str:
