@@ -71,6 +71,7 @@ def read_picture(
         if at_least:
             _draft(image, at_least)
             image = _reduce(image, at_least)
+        image.load()  # here, as numpy before 1.23 passes over what goes wrong in it
         return header, np.array(_to_rgb(_upright(image)))
     except Exception as error:
         # The decoders raise nearly anything for damaged files, from struct.error to
