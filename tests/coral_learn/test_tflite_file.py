@@ -742,6 +742,7 @@ def empty_table(builder):
     return builder.EndObject()
 
 
+@pytest.mark.slow
 def test_lists_of_one_thing():
     """A file can't make us read one subgraph of many tensors many times."""
     with pytest.raises(errors.ModelFormatError, match="more than 100000"):

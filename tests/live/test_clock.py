@@ -63,6 +63,7 @@ def half_sent(daemon, token, data):
     return connection
 
 
+@pytest.mark.slow
 def test_clock_is_set_forward_and_back(daemon, clock, manager, token, make_picture, encode):
     """Camera, extractor, session, half an upload and watchdog stay; what is captured has the new time."""
 

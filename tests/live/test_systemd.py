@@ -45,7 +45,9 @@ def test_ready_comes_once_it_answers_and_stopping_at_the_end(manager, start_daem
     assert manager.next() == "STOPPING=1"
 
 
-@pytest.mark.parametrize("flags", [(), ("--host", "0.0.0.0"), ("--host", "::1")])
+@pytest.mark.parametrize(
+    "flags", [(), *(pytest.param(("--host", host), marks=pytest.mark.slow) for host in ("0.0.0.0", "::1"))]
+)
 def test_watchdog_is_fed(watched, manager, flags):
     """At whatever address it listens."""
     watched(*flags)

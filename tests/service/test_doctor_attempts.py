@@ -225,7 +225,7 @@ def edge_tpu(tmp_path, monkeypatch):
         ("abort();", PATIENCE, ("was ended by SIGABRT", "not built for each other")),
         ("return *(void **)0;", PATIENCE, ("was ended by SIGSEGV", "not built for each other")),
         ("return NULL;", PATIENCE, ("ValueError", "does not answer")),
-        ("sleep(600);", 8.0, ("gave no answer within 8 s", "does not answer")),
+        pytest.param("sleep(600);", 8.0, ("gave no answer within 8 s", "does not answer"), marks=pytest.mark.slow),
     ],
 )
 def test_a_library_that_does_not_open(edge_tpu, body, patience, words):

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 LONG = 95 * "x"  # and a colour: 100 letters, and no place to break
 WIDER = "return document.scrollingElement.scrollWidth - innerWidth"
 # What stands out of the card it is in, and is not cut off or scrolled there.
@@ -89,6 +91,7 @@ Promise.all([import("/page/known.js"), import("/page/news.js")]).then(async ([{r
 """
 
 
+@pytest.mark.slow
 def test_no_change_is_read_twice(page, tiny_daemon):
     """Of one change, told again or made by this page itself, the classes are read once; of a later one anew."""
     page.open(tiny_daemon)
