@@ -70,7 +70,7 @@ class JobQueue:
         self._rates, self._metrics = (false_accept_rate, most_refused), metrics
         self._workers, self._hold, self._memory = workers or {}, hold, memory
         self._stopping = threading.Event()
-        self._changed = threading.Condition()
+        self._changed, self._adding = threading.Condition(), threading.Lock()
         self._running: Optional[StoredJob] = None
         self._cancelled: Optional[str] = None
         self._child: Optional[Child] = None
@@ -105,14 +105,15 @@ class JobQueue:
 
         prepare : called with its id before it is there
         """
-        with self._changed:  # so that no other one comes between the look and the job
+        # So that no other one comes between the look and the job; of its own, as an archive takes seconds to sync.
+        with self._adding:
             if self.waiting >= MAX_WAITING:
                 raise Conflict(f"{MAX_WAITING} jobs are waiting already; cancel one or wait", "queue_full")
             job_id = self._store.jobs.new_id()
             if prepare is not None:
                 prepare(job_id)
             job = self._store.jobs.add(kind, options, job_id)
-            self._changed.notify_all()
+        self._announce()
         return job
 
     def need(self, kind: str, options: Dict[str, Any], again: bool = False) -> None:
