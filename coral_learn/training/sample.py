@@ -1,7 +1,9 @@
 """Some of many examples, to measure by: of every class, and as many as make figures steady."""
 
 from collections import Counter, defaultdict
-from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
+
+from coral_learn.training.split import bundles_of
 
 # More examples than this don't make a factor, a threshold or a share better.
 ENOUGH = 2000
@@ -39,13 +41,19 @@ class Sample(NamedTuple):
         keys = range(len(labels)) if keys is None else keys
         if len(labels) <= most:
             return cls(list(range(len(labels))))
-        order = sorted(range(len(labels)), key=lambda one: (keys[one] * _GOLDEN % _MODULUS, one))
-        shares, bundles = _shares(labels, most), _bundles_by_class(order, labels, groups)
+
+        def turn(index: int) -> Tuple[int, int]:
+            return keys[index] * _GOLDEN % _MODULUS, index
+
+        bundles: Dict[Any, List[List[int]]] = defaultdict(list)
+        for bundle in sorted(bundles_of(len(labels), groups), key=lambda one: min(map(turn, one))):
+            bundles[labels[bundle[0]]].append(bundle)
+        shares = _shares(labels, most)
         chosen = [index for label, share in shares.items() for index in _taken(bundles[label], share)]
         shown, torn = {labels[index] for index in chosen}, set()
         for label, share in shares.items():
             if share and label not in shown:
-                some = [index for index in order if labels[index] == label][:share]
+                some = sorted((index for index, one in enumerate(labels) if one == label), key=turn)[:share]
                 chosen += some
                 torn.update(groups[index] for index in some)
         return cls(sorted(chosen), frozenset(torn))
@@ -60,24 +68,6 @@ def _shares(labels: Sequence[Any], most: int) -> Dict[Any, int]:
         shares[label] = min(count, -(-left // (len(ordered) - place)))
         left -= shares[label]
     return shares
-
-
-def _bundles_by_class(
-    order: Sequence[int], labels: Sequence[Any], groups: Optional[Sequence[Any]]
-) -> Dict[Any, List[List[int]]]:
-    """What is taken together, in this order, by the class of its first example."""
-    together: Dict[Any, List[int]] = {}
-    by_class: Dict[Any, List[List[int]]] = defaultdict(list)
-    for index in order:
-        group = None if groups is None else groups[index]
-        if group is not None and group in together:
-            together[group].append(index)
-            continue
-        bundle = [index]
-        by_class[labels[index]].append(bundle)
-        if group is not None:
-            together[group] = bundle
-    return by_class
 
 
 def _taken(bundles: List[List[int]], share: int) -> List[int]:
