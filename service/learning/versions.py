@@ -91,7 +91,6 @@ class Versions:
             answering = self._answering
             if answering.extractor is not None:
                 self._answer_live(answering.live_facts["head"], answering.extractor, answering.manifest, revision)
-                self._restore_version()
 
     def load_again(self) -> None:
         """Read the version that answers from the disk again: classes it had to drop may be back."""
