@@ -167,7 +167,7 @@ class IncrementalHead(Head):
 
     def learn_all(self, embeddings: np.ndarray, labels: Sequence[Any]) -> None:
         """The same some at a time: at once it takes six times the memory of the embeddings. Not all or none."""
-        _must_match(embeddings, labels)
+        must_match(embeddings, labels)
         for start in range(0, len(labels), _ROWS_AT_ONCE):
             self.learn_many(embeddings[start : start + _ROWS_AT_ONCE], labels[start : start + _ROWS_AT_ONCE])
 
@@ -217,11 +217,12 @@ class IncrementalHead(Head):
     def _checked(self, embeddings: np.ndarray, labels: Sequence[Any], known: List[Any]):
         """Directions (N, D) and plain labels, all of one sort."""
         directions = self.pipeline(embeddings)
-        _must_match(directions, labels)
+        must_match(directions, labels)
         return directions, check_labels(labels, known)
 
 
-def _must_match(embeddings: np.ndarray, labels: Sequence[Any]) -> None:
+def must_match(embeddings: np.ndarray, labels: Sequence[Any]) -> None:
+    """Raise `EmbeddingMismatch` unless there are as many embeddings as labels."""
     if len(embeddings) != len(labels):
         raise EmbeddingMismatch(f"{len(embeddings)} embeddings with {len(labels)} labels")
 

@@ -4,8 +4,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from coral_learn.errors import EmbeddingMismatch, TooFewExamples
-from coral_learn.heads.base import Evidence, Head, IncrementalHead, check_labels, places_of
+from coral_learn.errors import TooFewExamples
+from coral_learn.heads.base import Evidence, Head, IncrementalHead, check_labels, must_match, places_of
 
 _BINS = 10
 _ROWS_AT_ONCE = 1000
@@ -49,8 +49,7 @@ NO_EVALUATION = Evaluation(0, None, None, None, None, [], [], [])
 
 def evaluate(head: Head, embeddings: np.ndarray, labels: Sequence[Any]) -> Evaluation:
     """Let a head answer (N, D) embeddings it has not learnt and compare with their N labels."""
-    if len(embeddings) != len(labels):
-        raise EmbeddingMismatch(f"{len(embeddings)} embeddings with {len(labels)} labels")
+    must_match(embeddings, labels)
     parts, labels = [], check_labels(labels)
     for start in range(0, len(labels), _ROWS_AT_ONCE):
         rows = np.asarray(embeddings)[start : start + _ROWS_AT_ONCE]

@@ -117,7 +117,9 @@ def _read_material(data_folder: Path, extractor: str, size: int) -> Tuple[Materi
         ids, labels, groups = [], [], []
         embeddings = np.empty((len(rows), size), np.float32)  # filled as they are read: there may be room for one only
         found = (one for some in examples.learnt_in_rows(extractor, rows) for one in some)
-        for one in (one for one in found if one.class_id not in disabled):
+        for one in found:
+            if one.class_id in disabled:  # by now
+                continue
             embeddings[len(ids)] = one.embedding
             ids.append(one.id)
             labels.append(one.class_id)
