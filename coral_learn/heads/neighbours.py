@@ -155,10 +155,7 @@ class NeighboursHead(IncrementalHead):
         return _joined(found)
 
     def leave_all_out(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Evidence:
-        left, found = np.ones(len(self._labels), bool), []
-        for similarities, _, same in self._compared(embeddings, labels):
-            for row, of_class in zip(similarities, same):
-                left[np.where(of_class & left, row, -np.inf).argmax()] = False
+        left, found = self._all_but(embeddings, labels), []
         emptied = np.setdiff1d(self._indexed().numbers, self._indexed().numbers[left])
         for similarities, _, _ in self._compared(embeddings, labels):
             similarities[:, ~left] = -np.inf
@@ -173,6 +170,18 @@ class NeighboursHead(IncrementalHead):
             for similarities, _, same in self._compared(embeddings, labels)
         ]
         return np.concatenate(found)
+
+    def _all_but(self, embeddings: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+        """Which examples are left without these, (N,) bool: an example's nearest of its own class is itself."""
+        self._must_have_learnt()
+        directions, labels = self._checked(embeddings, labels, self._labels[:1])
+        classes, of_examples = self._indexed()
+        own, left = places_of(labels, classes), np.ones(len(of_examples), bool)
+        for place in np.unique(own):
+            rows = np.flatnonzero(of_examples == place)
+            for similarities in self._similarities(directions[own == place], rows):
+                left[rows[np.where(left[rows], similarities, -np.inf).argmax()]] = False
+        return left
 
     def _compared(self, embeddings: np.ndarray, labels: Sequence[Any]) -> Iterator[_Compared]:
         """Examples beside all examples, so many at a time that it takes little memory."""
@@ -236,18 +245,19 @@ class NeighboursHead(IncrementalHead):
             self._index = _Index(classes, places_of(self._labels, classes))
         return self._index
 
-    def _similarities(self, directions: np.ndarray) -> np.ndarray:
-        """Cosine to every example, (M, N) float32.
+    def _similarities(self, directions: np.ndarray, among: Optional[np.ndarray] = None) -> np.ndarray:
+        """Cosine to every example, or to those with these indices, (M, N) float32.
 
         Both sides are whole numbers, so that equal examples get equal cosines wherever they lie in memory.
         """
-        used = len(self._labels)
+        used = len(self._labels) if among is None else len(among)
         queries, lengths = _in_bytes(directions)
         result, queries = np.empty((len(directions), used), np.float32), queries.astype(np.float32).T
         for start in range(0, used, _ROWS_AT_ONCE):
             stop = min(start + _ROWS_AT_ONCE, used)
-            rows = self._rows[start:stop].astype(np.float32) @ queries
-            result[:, start:stop] = (rows * self._lengths[start:stop, None] * lengths).T
+            some = slice(start, stop) if among is None else among[start:stop]
+            rows = self._rows[some].astype(np.float32) @ queries
+            result[:, start:stop] = (rows * self._lengths[some, None] * lengths).T
         return result
 
     def _nearest(self, similarities: np.ndarray, count: int) -> List[int]:
