@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -17,47 +18,53 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from service.errors import ChildError
 from service.stderr import StderrReader, never_wait
+
+if TYPE_CHECKING:
+    from service.shared_pixels import SharedPixels
 
 # Without the present folder on the path, which -c puts first: whatever lies there would be imported.
 _START = "import sys; sys.path[:] = [entry for entry in sys.path if entry] + [sys.argv.pop(1)]; "
 _START += "from service.children import run_child; run_child()"
 _SEND_TIMEOUT = 10  # seconds
-_SEND_BUFFER = 1024 * 1024
+_NO_PIXELS = -1
 _PACKAGES = str(Path(__file__).resolve().parent.parent)
 
 
 class Child:
     """One started child.
 
-    target : "module:function"; the function is called with its end of the channel and `arguments`
+    target : "module:function"; the function is called with its end of the channel, `arguments` and, where there
+    are some, the shared pixels
     arguments : anything that can be pickled
     nice : added to the process's priority number; more is politer
     memory : bytes it may use, 0 for any number
-
-    buffer : bytes that a message to it may have which is sent at once, although it doesn't read yet
+    shares_pixels : whether both see the same `pixels`, None otherwise
     """
 
-    def __init__(self, target: str, arguments: Dict[str, Any], nice: int = 0, memory: int = 0):
+    def __init__(
+        self, target: str, arguments: Dict[str, Any], nice: int = 0, memory: int = 0, shares_pixels: bool = False
+    ):
         try:
             ours, theirs = socket.socketpair()
             lifeline_read, lifeline = os.pipe()
             stderr, stderr_write = os.pipe()
+            self.pixels = _shared_pixels() if shares_pixels else None
         except OSError as error:
             raise ChildError(f"no channel for {target}: {error}") from error
-        numbers = theirs.fileno(), lifeline_read, nice, memory
+        kept = [theirs.fileno(), lifeline_read] + ([self.pixels.number] if shares_pixels else [])
+        numbers = *kept[:2], nice, memory, self.pixels.number if shares_pixels else _NO_PIXELS
         command = [sys.executable, "-c", _START, _PACKAGES, target, *map(str, numbers)]
         try:
-            self._process = subprocess.Popen(
-                command, pass_fds=numbers[:2], stdin=subprocess.DEVNULL, stderr=stderr_write
-            )
+            self._process = subprocess.Popen(command, pass_fds=kept, stdin=subprocess.DEVNULL, stderr=stderr_write)
         except OSError as error:
             ours.close()
             os.close(lifeline)
             os.close(stderr)
+            self._close_pixels()
             raise ChildError(f"the process for {target} can't be started: {error}") from error
         finally:
             theirs.close()
@@ -67,10 +74,9 @@ class Child:
         self._lifeline: Optional[int] = lifeline
         # A child that reads nothing, because it is stopped or stuck, must not stop who writes to it.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_TIMEOUT, 0))
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # or as much as the system allows
-        # Half of it is for what the kernel adds (socket(7)).
-        self.buffer = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
         self.channel = Connection(ours.detach())
+        self._news = select.poll()
+        self._news.register(self.channel.fileno(), select.POLLIN)
         try:
             self.channel.send(arguments)
         except (BrokenPipeError, ConnectionResetError):
@@ -88,6 +94,10 @@ class Child:
         """None while it runs; minus the signal's number when a signal ended it."""
         return self._process.poll()
 
+    def has_news(self, seconds: float) -> bool:
+        """Whether there is something to receive within this time: what the channel's `poll` says, but sooner."""
+        return bool(self._news.poll(1000 * seconds))
+
     def kill(self) -> None:
         """Kill it at once. Safe from any thread; `release` must follow."""
         self._process.kill()
@@ -102,7 +112,12 @@ class Child:
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
+            self._close_pixels()
         return self.wait(patience)
+
+    def _close_pixels(self) -> None:
+        if self.pixels is not None:
+            self.pixels.close()
 
     def wait(self, seconds: float) -> bool:
         """Whether it has ended within this time."""
@@ -134,7 +149,7 @@ class Child:
 
 def run_child() -> None:
     """What a started child does: take its end of the channel and call its function."""
-    target, (channel_number, lifeline, nice, memory) = sys.argv[1], map(int, sys.argv[2:6])
+    target, (channel_number, lifeline, nice, memory, pixels) = sys.argv[1], map(int, sys.argv[2:7])
     sys.stderr = never_wait(2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
     os.nice(nice)
@@ -146,7 +161,14 @@ def run_child() -> None:
     channel = Connection(channel_number)
     module, _, function = target.partition(":")
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent let us go
-        getattr(importlib.import_module(module), function)(channel, channel.recv())
+        shared = [] if pixels == _NO_PIXELS else [_shared_pixels(pixels)]
+        getattr(importlib.import_module(module), function)(channel, channel.recv(), *shared)
+
+
+def _shared_pixels(number: Optional[int] = None) -> "SharedPixels":
+    from service.shared_pixels import SharedPixels  # here, as the doctor's processes may find no numpy
+
+    return SharedPixels(number)
 
 
 def _die_with_parent(lifeline: int) -> None:

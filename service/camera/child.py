@@ -1,9 +1,9 @@
 """The camera's process: one thread reads the source all the time, the other hands out the newest frame.
 
-On the channel: ("next", after, width, height, with_jpeg, caption) gets ("frame", facts of a frame) or
-("lost", reason, frozen), after which the process ends; ("annotate", caption) gets ("annotated", JPEG or None) of
-the frame handed out last. `frozen` is the digest of the picture the camera stopped at, if it did: the next
-process passes over it.
+On the channel: ("next", after, width, height, with_jpeg, caption) gets ("frame", facts of a frame), with the
+place and shape of its shared pixels, or ("lost", reason, frozen), after which the process ends; ("annotate", caption)
+gets ("annotated", JPEG or None) of the frame handed out last. `frozen` is the digest of the picture the camera
+stopped at, if it did: the next process passes over it.
 
 Whoever asks quickly, again and again, waits for no decoding: the next frame is made while he does something else.
 """
@@ -21,13 +21,15 @@ from service.camera.shot import Shot
 from service.camera.sources import AUTO, WAITING, Source, open_source, resolve_camera
 from service.camera.view import View
 from service.errors import CameraError
+from service.shared_pixels import SharedPixels
 
 _SLOW = 0.25  # seconds between frames
 _QUICK = 0.05  # seconds between an answer and the next question
 _TOO_OLD = 0.1  # seconds, for what was made ahead
+_PLACE = 0  # of the shared pixels
 
 
-def run(channel, arguments: Dict[str, Any]) -> None:
+def run(channel, arguments: Dict[str, Any], pixels: SharedPixels) -> None:
     """Serve frames until the channel closes. arguments : options, patience, frozen."""
     options, patience = CameraOptions(*arguments["options"]), Patience(*arguments["patience"])
     _quieten(patience)
@@ -39,7 +41,7 @@ def run(channel, arguments: Dict[str, Any]) -> None:
         waiting = channel.poll(0)
         question = channel.recv()
         try:
-            channel.send(desk.answer(question, waiting))
+            channel.send(desk.answer(question, waiting, pixels))
         except CameraError as error:
             channel.send(("lost", str(error), reader.frozen))
             return
@@ -134,7 +136,7 @@ class Desk:
         self._number, self._answered, self._idle = 0, time.monotonic(), 1.0
         self._broken = 0
 
-    def answer(self, question: tuple, waited: bool) -> tuple:
+    def answer(self, question: tuple, waited: bool, pixels: SharedPixels) -> tuple:
         """One question. waited : whether it was there already. Raises `CameraError` when no frame will come."""
         self._idle = 0.0 if waited else time.monotonic() - self._answered
         if question[0] == "annotate":
@@ -147,7 +149,7 @@ class Desk:
             "number": taken.number,
             "captured": taken.captured,
             "came": taken.came,
-            "pixels": made.pixels,
+            "pixels": (_PLACE, pixels.put(_PLACE, made.pixels)),
             "jpeg": self._maker.plain(made) if plain else None,
             "annotated": None if caption is None else self._maker.annotated(made, caption),
             "width": made.size[0],

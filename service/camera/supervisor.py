@@ -126,8 +126,9 @@ class Camera:
         self._tell(facts)
         # Numbers go on over a restart of the process, so that clients can count on them.
         number = self._before + self._last
-        made = (facts[name] for name in ("captured", "came", "pixels", "jpeg", "annotated", "width", "height"))
-        return Frame(number, *made)
+        pixels = self._child.pixels.at(*facts["pixels"]).copy()
+        made = (facts[name] for name in ("jpeg", "annotated", "width", "height"))
+        return Frame(number, facts["captured"], facts["came"], pixels, *made)
 
     def annotated(self, caption: str) -> Optional[bytes]:
         """The frame that `next` gave last, whole, with a text in it, as JPEG; None when its process is gone.
@@ -208,7 +209,7 @@ class Camera:
         self._broken_before, self._broken = self._broken_before + self._broken, 0
         arguments = {"options": tuple(options), "patience": tuple(self._patience), "frozen": self._frozen}
         try:
-            child = Child(_TARGET, arguments)
+            child = Child(_TARGET, arguments, shares_pixels=True)
         except ChildError as error:
             raise self._lose(str(error)) from error
         _bound_receiving(child)
@@ -248,7 +249,7 @@ class Camera:
 
     def _receive(self, timeout: float) -> tuple:
         ends = time.monotonic() + timeout
-        while not self._child.channel.poll(min(_STEP, timeout)):
+        while not self._child.has_news(min(_STEP, timeout)):
             self._check_wanted()
             if time.monotonic() > ends:
                 raise self._lose(f"no frame for {timeout:g} s")

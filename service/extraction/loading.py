@@ -32,7 +32,7 @@ class Loading:
     def __init__(self, arguments: Dict[str, Any]):
         self._ends = time.monotonic() + LOAD_TIMEOUT
         self._late = f"the model was not loaded within {LOAD_TIMEOUT:g} s"
-        self.child = Child(_TARGET, arguments)
+        self.child = Child(_TARGET, arguments, shares_pixels=True)
 
     def look(self, patience: float) -> Union[Loaded, Failed, None]:
         """What became of it, None while it is at it. Waits for news, at most `patience` seconds."""

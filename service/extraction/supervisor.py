@@ -26,6 +26,7 @@ from service.children import Child
 from service.errors import ChildError, ExtractorUnavailable, NoStandIn
 from service.extraction.comeback import Comeback
 from service.extraction.loading import Failed, Loaded, Loading, end_of
+from service.extraction.reply import Reply
 from service.extraction.requests import Requests
 from service.extraction.stand_in import FALL_BACK_AFTER, StandIn, moment, twins_of
 
@@ -100,6 +101,7 @@ class ExtractorSupervisor:
         self._stopping, self._hurry = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="extractor", daemon=True)
         self._child: Optional[Child] = None
+        self._place = 0  # of the pixels it was given last
         self._failures, self._failed_starts = 0, 0
         self._orders = self._wanted.arguments  # what the next process is told, the CPU as a stand-in aside
         self._taken = self._wanted  # what the orders were made from
@@ -249,9 +251,9 @@ class ExtractorSupervisor:
             return
         try:
             if not self._requests.given:
-                self._requests.give(child.channel.send, 0.25)
-            if self._requests.given == 1 and 3 * self.info.input_width * self.info.input_height <= child.buffer:
-                self._requests.give(child.channel.send)  # ahead, for when it has answered
+                self._requests.give(self._send, 0.25)
+            if self._requests.given == 1:
+                self._requests.give(self._send)  # ahead, for when it has answered
             if self._requests.given:
                 self._receive(child)
             elif child.exit_code is not None:
@@ -259,25 +261,30 @@ class ExtractorSupervisor:
         except (EOFError, OSError):
             self._lose("its process " + end_of(child))
 
+    def _send(self, pixels: np.ndarray) -> None:
+        """Give pixels to the process, in the place that the request before doesn't use: it has two at most."""
+        self._place = 1 - self._place
+        self._child.channel.send((self._place, self._child.pixels.put(self._place, pixels)))
+
     def _receive(self, child: Child) -> None:
         """Wait for an answer and hand it on. Raises `EOFError`, `OSError` when the process has ended."""
         silent = self._why_silent(child)
         if silent is not None:
             self._lose(silent, stuck=True)
             return
-        embedding, milliseconds, complaint = child.channel.recv()
-        if complaint is not None:
-            self._requests.refuse(complaint)
+        reply = Reply.unpack(child.channel.recv_bytes())
+        if reply.embedding is None:
+            self._requests.refuse(reply.complaint)
             return
         self._failures = 0
-        self._requests.answer(Embedded(embedding, self.info.device, milliseconds, self.info.digest))
+        self._requests.answer(Embedded(reply.embedding, self.info.device, reply.milliseconds, self.info.digest))
 
     def _why_silent(self, child: Child) -> Optional[str]:
         """Wait for an answer. None when there is something to receive, else why there won't be."""
         ends = time.monotonic() + self._timeout
         while time.monotonic() < ends:
             self.beat = time.monotonic()
-            if child.channel.poll(max(0.0, min(_LOOK_EVERY, ends - time.monotonic()))):
+            if child.has_news(max(0.0, min(_LOOK_EVERY, ends - time.monotonic()))):
                 return None
             dead = None if self._stand_in else self._link_that_is_dead()
             if dead is not None:

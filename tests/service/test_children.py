@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -16,7 +18,7 @@ def test_nothing_is_imported_from_the_present_folder(tmp_path, monkeypatch):
     """A numpy.py in the folder the daemon was started in is not what its processes load."""
     (tmp_path / "numpy.py").write_text("open('imported', 'w').close()")
     monkeypatch.chdir(tmp_path)
-    child = Child(HERE, {"model": str(tmp_path / "none"), "device": "cpu", "threads": 1})
+    child = Child(HERE, {"model": str(tmp_path / "none"), "device": "cpu", "threads": 1}, shares_pixels=True)
     assert child.channel.recv()[:2] == ("failed", "ModelFileMissing")
     assert child.release()
     assert not (tmp_path / "imported").exists()
@@ -24,7 +26,7 @@ def test_nothing_is_imported_from_the_present_folder(tmp_path, monkeypatch):
 
 def test_end_in_words(tmp_path):
     """A child that was killed says by what."""
-    child = Child(HERE, {"model": str(tmp_path / "none"), "device": "cpu", "threads": 1})
+    child = Child(HERE, {"model": str(tmp_path / "none"), "device": "cpu", "threads": 1}, shares_pixels=True)
     child.kill()
     assert child.wait(10)
     assert child.describe_end() == "was ended by SIGKILL"
@@ -37,7 +39,7 @@ def test_nothing_is_left_open(tmp_path):
     """Starting and releasing leaves as many open files as before."""
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        child = Child(HERE, {"model": str(tmp_path / "none"), "device": "cpu", "threads": 1})
+        child = Child(HERE, {"model": str(tmp_path / "none"), "device": "cpu", "threads": 1}, shares_pixels=True)
         child.channel.recv()
         child.release()
     assert len(os.listdir("/proc/self/fd")) == before
@@ -116,3 +118,9 @@ def test_memory_is_limited(noisy):
     assert child.wait(10)
     assert child.exit_code == 1
     assert child.last_words[-1] == "MemoryError"
+
+
+def test_shared_pixels_are_optional():
+    """A child without them gets none, and needs no numpy to start: the doctor tries what is missing."""
+    code = "import sys; sys.modules['numpy'] = None; import service.children"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,52 @@
+"""Pixels that a process and its child both see, instead of a copy that goes through a socket."""
+
+import mmap
+import os
+import tempfile
+from typing import Optional, Tuple
+
+import numpy as np
+
+Shape = Tuple[int, ...]
+
+
+class SharedPixels:
+    """Numbered places for pictures of one size, in memory that grows with what is put there.
+
+    number : the file descriptor of memory that another process made; None makes some. Raises `OSError`.
+    """
+
+    def __init__(self, number: Optional[int] = None):
+        self.number = _nameless() if number is None else number
+        self._memory: Optional[mmap.mmap] = None
+
+    def put(self, place: int, pixels: np.ndarray) -> Shape:
+        """Put a picture, uint8, into a place. Returns its shape, which `at` asks for. Raises `MemoryError`."""
+        np.copyto(self.at(place, pixels.shape), pixels, casting="no")
+        return pixels.shape
+
+    def at(self, place: int, shape: Shape) -> np.ndarray:
+        """What a place holds, uint8 of this shape, until something else is put there. Raises `MemoryError`."""
+        size = int(np.prod(shape))
+        return np.frombuffer(self._at_least((place + 1) * size), np.uint8, size, place * size).reshape(shape)
+
+    def close(self) -> None:
+        """Let the descriptor go; what `at` returned stays readable."""
+        os.close(self.number)
+
+    def _at_least(self, size: int) -> mmap.mmap:
+        if self._memory is None or len(self._memory) < size:
+            try:
+                os.posix_fallocate(self.number, 0, size)  # now: where memory ends later, the process is killed
+                self._memory = mmap.mmap(self.number, size)
+            except OSError as error:
+                raise MemoryError(f"no {size} bytes of memory to share pictures in: {error}") from error
+        return self._memory
+
+
+def _nameless() -> int:
+    """A file in memory that goes with its last descriptor."""
+    if hasattr(os, "memfd_create"):  # Python 3.8
+        return os.memfd_create("pixels")
+    with tempfile.TemporaryFile(dir="/dev/shm") as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,85 @@
+"""Pixels that two processes see."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.shared_pixels import SharedPixels
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def pixels():
+    """Shared pixels, closed in the end."""
+    made = SharedPixels()
+    yield made
+    made.close()
+
+
+def picture(seed, height=6, width=5):
+    return np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def test_places_hold_what_was_put_last(pixels):
+    """Each place has its own picture, also after the memory has grown."""
+    shapes = [pixels.put(place, picture(place)) for place in range(3)]
+    pixels.put(1, picture(9))
+    for place, seed in ((0, 0), (1, 9), (2, 2)):
+        assert np.array_equal(pixels.at(place, shapes[place]), picture(seed))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=8))
+def test_pictures_of_any_size(puts):
+    """Whatever was put last is there, whatever sizes went before."""
+    pixels = SharedPixels()
+    for seed, (place, height, width) in enumerate(puts):
+        shape = pixels.put(place, picture(seed, height, width))
+        assert np.array_equal(pixels.at(place, shape), picture(seed, height, width))
+    pixels.close()
+
+
+def test_another_process_sees_them(pixels):
+    """By the number of the descriptor it was given; what it puts there is seen here."""
+    shape = pixels.put(1, picture(1))
+    code = "import sys; from service.shared_pixels import SharedPixels; import numpy as np; "
+    code += "pixels = SharedPixels(int(sys.argv[1])); pixels.put(2, 255 - pixels.at(1, (6, 5, 3)))"
+    command = [sys.executable, "-c", code, str(pixels.number)]
+    subprocess.run(command, pass_fds=[pixels.number], cwd=str(ROOT), check=True)
+    assert np.array_equal(pixels.at(2, shape), 255 - picture(1))
+
+
+def test_what_is_no_uint8_is_refused(pixels):
+    """Instead of being cut to eight bits."""
+    with pytest.raises(TypeError, match="Cannot cast"):
+        pixels.put(0, picture(0).astype(np.int64))
+
+
+def test_what_was_returned_outlives_the_descriptor():
+    """As answers may be under way when a process is let go."""
+    pixels = SharedPixels()
+    kept = pixels.at(0, pixels.put(0, picture(4)))
+    pixels.close()
+    assert np.array_equal(kept, picture(4))
+
+
+def test_no_memory():
+    """More than there is gives an error that says how much was wanted."""
+    number = os.open("/dev/full", os.O_RDWR)
+    with pytest.raises(MemoryError, match="no 90 bytes of memory"):
+        SharedPixels(number).put(0, picture(0))
+    os.close(number)
+
+
+def test_without_memfd(monkeypatch):
+    """As on Python 3.7."""
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    pixels = SharedPixels()
+    assert np.array_equal(pixels.at(0, pixels.put(0, picture(7))), picture(7))
+    pixels.close()
