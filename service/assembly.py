@@ -48,6 +48,7 @@ from service.writing import ModelWriter
 log = logging.getLogger(__name__)
 
 _MEGAPIXEL = 1000 * 1000
+_GIVE_WAY = 5  # of the loop and the camera to the extractor, as in nice(2)
 
 
 def open_store(settings: Settings) -> Store:
@@ -71,16 +72,18 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     teaching = Teaching(store, answering, versions)
     temperature = Temperature(sysfs_of(settings.device), settings.slow_down_at)
     choice = ModelChoice(store, settings.model, partial(_can_serve, settings))
+    cores = os.cpu_count() or 1
+    threads = settings.threads or min(4, cores)
     extraction = ExtractorSupervisor(
         choice.model,
         settings.device,
-        settings.threads or min(4, os.cpu_count() or 1),
+        threads,
         settings.extractor_timeout,
         settings.on_device_loss,
         temperature.dead_link,
     )
     limits = picture_limits(settings)
-    pictures = PictureReader(limits, max(2, os.cpu_count() or 2), metrics)
+    pictures = PictureReader(limits, max(2, cores), metrics)
     reembedding = Reembedding(store, extraction, pictures, answering, teaching)
 
     def take_extractor(info: ExtractorInfo, model_path: Path) -> None:
@@ -96,7 +99,8 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     review = ReviewRing(store.folder / REVIEW_FOLDER, answering, store.must_have_room, budget)
     watching = watchers, places, metrics, _decision_rule(settings), review, temperature
     camera = Camera(camera_options(settings, store))
-    live = LiveLoop(camera, extraction, answering, *watching)
+    # Not where the extractor has threads on all cores: those spin while they wait for each other.
+    live = LiveLoop(camera, extraction, answering, *watching, nice=_GIVE_WAY if threads < cores else 0)
     extraction.on_health = live.tell_extractor
 
     def take_changes(now: Settings) -> None:

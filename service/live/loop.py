@@ -1,6 +1,7 @@
 """The live loop: the newest frame, its embedding, the answer, the decision, and everybody who watches."""
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -48,6 +49,7 @@ class LiveLoop:
     One thread takes frames and asks for their embeddings, another one answers, so that the extractor has the next
     frame by then. Where it is slow the first waits for the second: a frame taken early would be an old one.
 
+    nice : how far its threads, and with them the camera's process, give way to the extractor, as in nice(2)
     decision : what is published of the answers; viewfinder : the pictures; viewers : places to look at them
     frames, dropped : how many were classified, and how many passed over, so far
     captured : when the newest was taken, in seconds since 1970; None before the first
@@ -64,13 +66,14 @@ class LiveLoop:
         rule: DecisionRule,
         review: ReviewRing,
         temperature: Temperature,
+        nice: int = 0,
     ):
         self._camera, self._extraction, self._answering, self._watchers = camera, extraction, answering, watchers
         self._metrics, self._review, self._temperature = metrics, review, temperature
         self._to_review: Optional[str] = None
         self._stopping = threading.Event()
         self._asked: queue.Queue[Optional[_Asked]] = queue.Queue(1)
-        self._slow = False
+        self._slow, self._nice = False, nice
         self._threads = [
             threading.Thread(target=self._take_frames, name="live", daemon=True),
             threading.Thread(target=self._answer_frames, name="live answers", daemon=True),
@@ -127,6 +130,7 @@ class LiveLoop:
     # -- taking frames ------------------------------------------------------------------------
 
     def _take_frames(self) -> None:
+        os.nice(self._nice)  # of this thread alone, on Linux, and of the processes it starts
         while not self._stopping.is_set():
             try:
                 self._take()
@@ -182,6 +186,7 @@ class LiveLoop:
     # -- answering ----------------------------------------------------------------------------
 
     def _answer_frames(self) -> None:
+        os.nice(self._nice)
         while True:
             asked = self._asked.get()
             if asked is None:

@@ -1,9 +1,11 @@
 """Teaching what the camera sees, and its live picture."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -220,3 +222,25 @@ def test_by_client_and_command(seeing):
     refused = run_command(seeing, "capture", "ball", "--count", "0")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "count is a number from 1 to 100" in refused.stderr
+
+
+@pytest.mark.parametrize("spare", [False, True])
+def test_camera_gives_way_to_the_extractor(start_daemon, tiny_model, camera_folder, spare):
+    """Where the extractor leaves a core to others; nothing else of the daemon is put back."""
+    cores = os.cpu_count()
+    if spare and cores == 1:
+        pytest.skip("this machine has one core only")
+    flags = ("--threads", str(cores - spare), "--camera", str(camera_folder), "--camera-fps", FPS)
+    daemon = start_daemon("--model", str(tiny_model), *flags)
+    daemon.wait_for(lambda: daemon.get("/v1/status").json["counts"]["frames"] > 2, what="frames")
+    least = os.nice(0)
+    # One of them is the extractor's, the other one the camera's.
+    assert sorted(sorted(set(nices(pid))) for pid in daemon.child_pids()) == [[least], [least + 5 * spare]]
+    # The loop's two threads, and the one that reads what the camera's process writes to its standard error.
+    assert sum(nice != least for nice in nices(daemon.process.pid)) == 3 * spare
+
+
+def nices(pid):
+    """The nice values of all threads of a process (proc(5))."""
+    stats = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return [int(stat.rpartition(")")[2].split()[16]) for stat in stats]
