@@ -457,3 +457,26 @@ def test_everything_is_served_and_small(tiny_daemon):
     text = b"".join(reply.body for reply in replies).replace(b"http://www.w3.org/2000/svg", b"")
     for unwanted in (b"http://", b"https://", b"innerHTML", b"outerHTML", b"insertAdjacentHTML", b" style=", b"eval("):
         assert unwanted not in text
+
+
+LINES_OF_TABS = """
+document.querySelector("#waiting").textContent = "99";
+return [...document.querySelectorAll("[role=tab]")].map(tab => {
+	const text = document.createRange();
+	text.selectNode([...tab.childNodes].find(node => node.nodeType === Node.TEXT_NODE));
+	const {left, right} = text.getBoundingClientRect(), around = tab.getBoundingClientRect();
+	return left >= around.left && right <= around.right ? text.getClientRects().length : 0;
+});
+"""
+
+
+def test_names_of_tabs_stay_whole(page, browser, tiny_daemon):
+    """Each on one line and within its tab, on narrow and wide screens, with the number of what waits for review."""
+    page.open(tiny_daemon)
+    try:
+        for width in (320, 390, 700, 820, 900, 1000, 1280, 1600):
+            metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+            assert browser.execute_script(LINES_OF_TABS) == [1] * 6, width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
