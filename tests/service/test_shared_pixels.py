@@ -37,11 +37,12 @@ def test_places_hold_what_was_put_last(pixels):
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=8))
 def test_pictures_of_any_size(puts):
-    """Whatever was put last is there, whatever sizes went before."""
-    pixels = SharedPixels()
+    """Whatever was put last into a place is there, whatever sizes the others have."""
+    pixels, there = SharedPixels(), {}
     for seed, (place, height, width) in enumerate(puts):
-        shape = pixels.put(place, picture(seed, height, width))
-        assert np.array_equal(pixels.at(place, shape), picture(seed, height, width))
+        there[place] = picture(seed, height, width)
+        pixels.put(place, there[place])
+        assert all(np.array_equal(pixels.at(number, one.shape), one) for number, one in there.items())
     pixels.close()
 
 
@@ -53,6 +54,19 @@ def test_another_process_sees_them(pixels):
     command = [sys.executable, "-c", code, str(pixels.number)]
     subprocess.run(command, pass_fds=[pixels.number], cwd=str(ROOT), check=True)
     assert np.array_equal(pixels.at(2, shape), 255 - picture(1))
+
+
+def test_places_of_other_sizes_stay_apart(pixels):
+    """As when a request for the extractor before an exchange comes among those for the new one."""
+    small = pixels.put(1, picture(1))
+    pixels.put(0, picture(2, 300, 200))
+    assert np.array_equal(pixels.at(1, small), picture(1))
+
+
+def test_too_large(pixels):
+    """More than a place has is refused, and says how much it has."""
+    with pytest.raises(MemoryError, match="may have 67108864 bytes, got 75000000"):
+        pixels.put(0, np.zeros((5000, 5000, 3), np.uint8))
 
 
 def test_what_is_no_uint8_is_refused(pixels):
