@@ -33,8 +33,9 @@ class SharedPixels:
         return np.frombuffer(self._at_least(size, place), np.uint8, size).reshape(shape)
 
     def close(self) -> None:
-        """Let the descriptor go; what `at` returned stays readable."""
+        """Let the memory go, as far as nothing that `at` returned is in use."""
         os.close(self.number)
+        self._places.clear()  # each has a descriptor of its own
 
     def _at_least(self, size: int, place: int) -> mmap.mmap:
         memory = self._places.get(place)

@@ -83,6 +83,17 @@ def test_what_was_returned_outlives_the_descriptor():
     assert np.array_equal(kept, picture(4))
 
 
+def test_nothing_is_left_open():
+    """Neither the memory's descriptor nor those of what was mapped, without waiting for the garbage collector."""
+    before = len(os.listdir("/proc/self/fd"))
+    pixels = SharedPixels()
+    for place in range(3):
+        pixels.put(place, picture(place))
+    assert len(os.listdir("/proc/self/fd")) > before
+    pixels.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_no_memory():
     """More than there is gives an error that says how much was wanted."""
     number = os.open("/dev/full", os.O_RDWR)
