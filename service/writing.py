@@ -54,7 +54,7 @@ class ModelWriter:
         arguments = {"path": path, "extractor": extractor, "state": head.state(), "labels": labels}
         child = Child(_TARGET, dict(arguments, quantized=quantized))
         try:
-            if not child.channel.poll(_PATIENCE):
+            if not child.has_news(_PATIENCE):
                 raise StoreError(f"the model was not written within {_PATIENCE:g} s")
             code, text = child.channel.recv()
         except (EOFError, OSError) as error:

@@ -70,7 +70,7 @@ def _follow(child: Child, seconds: float) -> tuple:
     stage, limit = "", _STARTING
     ends = time.monotonic() + limit
     try:
-        while child.channel.poll(max(0.0, ends - time.monotonic())):
+        while child.has_news(max(0.0, ends - time.monotonic())):
             kind, value = child.channel.recv()
             if kind == "result":
                 return value, stage or "start", ""

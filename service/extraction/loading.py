@@ -36,10 +36,9 @@ class Loading:
 
     def look(self, patience: float) -> Union[Loaded, Failed, None]:
         """What became of it, None while it is at it. Waits for news, at most `patience` seconds."""
-        channel = self.child.channel
         try:
-            while channel.poll(patience):
-                kind, facts, text = channel.recv()
+            while self.child.has_news(patience):
+                kind, facts, text = self.child.channel.recv()
                 if kind == "ready":
                     return Loaded(ExtractorInfo(*facts), Path(text))
                 if kind == "failed":

@@ -120,7 +120,7 @@ def test_memory_is_limited(noisy):
     assert child.last_words[-1] == "MemoryError"
 
 
-def test_shared_pixels_are_optional():
-    """A child without them gets none, and needs no numpy to start: the doctor tries what is missing."""
+def test_imports_without_numpy():
+    """The doctor starts processes to find out what is missing."""
     code = "import sys; sys.modules['numpy'] = None; import service.children"
     subprocess.run([sys.executable, "-c", code], check=True)
