@@ -1,7 +1,6 @@
 """Makes the parts of a daemon from its settings, each from those before it; starts none."""
 
 import logging
-import os
 from functools import partial
 from pathlib import Path
 from typing import Dict, Optional
@@ -15,6 +14,7 @@ from service.calibrating import Calibrating
 from service.camera import Camera, CameraOptions
 from service.camera.sources import AUTO, resolve_camera
 from service.capturing import Capturing
+from service.cores import cores, extractor_threads
 from service.demo import DRAWN, FPS, draw_demo
 from service.doctor.practice import Practice
 from service.extraction import ExtractorSupervisor
@@ -72,8 +72,7 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     teaching = Teaching(store, answering, versions)
     temperature = Temperature(sysfs_of(settings.device), settings.slow_down_at)
     choice = ModelChoice(store, settings.model, partial(_can_serve, settings))
-    cores = os.cpu_count() or 1
-    threads = settings.threads or min(4, cores)
+    threads = extractor_threads(settings.threads)
     extraction = ExtractorSupervisor(
         choice.model,
         settings.device,
@@ -83,7 +82,7 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
         temperature.dead_link,
     )
     limits = picture_limits(settings)
-    pictures = PictureReader(limits, max(2, cores), metrics)
+    pictures = PictureReader(limits, max(2, cores()), metrics)
     reembedding = Reembedding(store, extraction, pictures, answering, teaching)
 
     def take_extractor(info: ExtractorInfo, model_path: Path) -> None:
@@ -100,7 +99,7 @@ def assemble(preferences: Preferences, store: Store, tokens: Dict[str, str]) -> 
     watching = watchers, places, metrics, _decision_rule(settings), review, temperature
     camera = Camera(camera_options(settings, store))
     # Not where the extractor has threads on all cores: those spin while they wait for each other.
-    live = LiveLoop(camera, extraction, answering, *watching, nice=_GIVE_WAY if threads < cores else 0)
+    live = LiveLoop(camera, extraction, answering, *watching, nice=_GIVE_WAY if threads < cores() else 0)
     extraction.on_health = live.tell_extractor
 
     def take_changes(now: Settings) -> None:

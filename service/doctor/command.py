@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional
 
 from service import settings as settings_table
 from service.commands.connecting import add_place_flags, connect, is_local, place_of
+from service.cores import extractor_threads
 from service.doctor.check import Check, report
 from service.doctor.daemon import check_asked
 from service.doctor.examination import Case, examine
@@ -71,7 +72,7 @@ def _examine_here(machine: Machine, settings: Settings, refused: Optional[Check]
     busy = f"the running daemon holds it ({holder})" if holder else ""
     if refused is not None:
         busy = busy or "the running daemon holds it"
-    threads = settings.threads or min(4, os.cpu_count() or 1)
+    threads = extractor_threads(settings.threads)
 
     def try_extractor() -> Tried:
         return Tried(skipped=busy) if busy else try_alone(machine, settings.model, settings.device, threads)

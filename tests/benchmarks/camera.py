@@ -35,6 +35,7 @@ from service.camera import jpeg  # noqa: E402
 from service.camera.making import FrameMaker  # noqa: E402
 from service.camera.shot import Shot  # noqa: E402
 from service.camera.view import View  # noqa: E402
+from service.cores import extractor_threads  # noqa: E402
 
 SIZES = {"480p": (640, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 PICTURES = 8
@@ -47,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help="stages, loop, viewers")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement of the loop")
-    parser.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1), help="of the extractor")
+    parser.add_argument("--threads", type=int, default=extractor_threads(0), help="of the extractor")
     parser.add_argument("--model", help="another extractor than the bundled one")
     parser.add_argument("--camera", help="a source to measure the loop with as well")
     wanted = parser.parse_args()

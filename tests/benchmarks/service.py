@@ -39,6 +39,7 @@ from coral_learn.extractor import Extractor  # noqa: E402
 from coral_learn.heads import ImprintingHead  # noqa: E402
 from coral_learn.image import ImageLimits  # noqa: E402
 from coral_learn.manifest import Manifest  # noqa: E402
+from service.cores import extractor_threads  # noqa: E402
 from service.store import Store  # noqa: E402
 
 PARTS = ("latency", "throughput", "uploads", "start", "stream", "memory", "overload")
@@ -104,8 +105,8 @@ def taught_daemon(folder: Path, *flags: str) -> RunningDaemon:
 class Bare:
     """Decode, embed and head without HTTP, in this process."""
 
-    def __init__(self, threads: int = 2):
-        self.extractor, self._lock = Extractor(threads=threads), threading.Lock()
+    def __init__(self):
+        self.extractor, self._lock = Extractor(threads=extractor_threads(0)), threading.Lock()
         info = self.extractor.info
         self._size = info.input_width, info.input_height
         self._head = ImprintingHead.suited(info.embedding_size, self.extractor.manifest.mean_embedding)
@@ -168,7 +169,7 @@ def threads_alone(bare: Bare, data: bytes) -> float:
 
 def uploads(folder: Path) -> None:
     """An upload to the answer that knows it, beside the bare embedding, in stores of several sizes."""
-    extractor = Extractor(threads=2)
+    extractor = Extractor(threads=extractor_threads(0))
     for size in (10, 10000, 100000):
         data_dir = folder / str(size) / "data"
         fill(data_dir, size)

@@ -11,6 +11,7 @@ import pytest
 
 from coral_learn import image
 from service.client import Client
+from service.cores import cores
 
 FPS = "20"
 
@@ -227,10 +228,9 @@ def test_by_client_and_command(seeing):
 @pytest.mark.parametrize("spare", [False, True])
 def test_camera_gives_way_to_the_extractor(start_daemon, tiny_model, camera_folder, spare):
     """Where the extractor leaves a core to others; nothing else of the daemon is put back."""
-    cores = os.cpu_count()
-    if spare and cores == 1:
+    if spare and cores() == 1:
         pytest.skip("this machine has one core only")
-    flags = ("--threads", str(cores - spare), "--camera", str(camera_folder), "--camera-fps", FPS)
+    flags = ("--threads", str(cores() - spare), "--camera", str(camera_folder), "--camera-fps", FPS)
     daemon = start_daemon("--model", str(tiny_model), *flags)
     daemon.wait_for(lambda: daemon.get("/v1/status").json["counts"]["frames"] > 2, what="frames")
     least = os.nice(0)
