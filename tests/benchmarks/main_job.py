@@ -20,6 +20,7 @@ from daemon_process import RunningDaemon  # noqa: E402
 
 from coral_learn import image  # noqa: E402
 from coral_learn.extractor import Extractor  # noqa: E402
+from service.cores import extractor_threads  # noqa: E402
 
 TEST = range(10, 30)
 ROUNDS = 200
@@ -70,7 +71,7 @@ def accuracy(daemon, names, pictures) -> float:
 
 def latency(daemon, data: bytes) -> None:
     """One client, one picture after another on a kept connection; in turns with the bare extractor."""
-    extractor = Extractor(threads=2)
+    extractor = Extractor(threads=extractor_threads(0))
     pixels = extractor.prepare(image.decode(data))
     connection, whole, inside, bare = daemon.connect(), [], [], []
     for _ in range(ROUNDS):

@@ -317,9 +317,33 @@ def test_other_formats_are_averaged_down(encode, make_picture):
     assert image.decode(encode(palette, "PNG"), at_least=100).shape == (480, 640, 3)
 
 
-def test_decode_side_is_more_than_the_longer_input_side():
-    """By half, so that the last step still has pixels to choose from."""
-    assert (image.decode_side(224, 224), image.decode_side(96, 160)) == (336, 240)
+def test_decode_side_is_the_longer_input_side():
+    """A picture is decoded no smaller than what is made of it."""
+    assert (image.decode_side(224, 224), image.decode_side(96, 160)) == (224, 160)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1280, 720), (1920, 1080), (2592, 1944), (449, 601)])
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_fraction_gives_the_same_pixels(format, size, encode):
+    """Of a picture with detail of all sizes, whatever it is reduced by."""
+    data = encode(detailed(*size), format, **({"quality": 90} if format == "JPEG" else {}))
+    full, fraction = image.decode(data), image.decode(data, at_least=image.decode_side(224, 224))
+    one, other = (image.fit(rgb, 224, 224).astype(np.float32) for rgb in (full, fraction))
+
+    assert min(fraction.shape[:2]) < 2 * 224 <= min(full.shape[:2])
+    assert np.abs(one - other).mean() < 2
+    one, other = one - one.mean(), other - other.mean()
+    assert (one * other).sum() > 0.996 * np.sqrt((one**2).sum() * (other**2).sum())
+
+
+def detailed(width, height):
+    """Random spots of all sizes."""
+    random = np.random.RandomState(0)
+    total, weights = np.zeros((height, width, 3), np.float32), (1, 2, 3, 4, 5, 6)
+    for k, weight in enumerate(weights):
+        layer = random.randint(0, 256, (-(-height // 2**k), -(-width // 2**k), 3)).astype(np.uint8)
+        total += weight * np.asarray(Image.fromarray(layer).resize((width, height), Image.BICUBIC), np.float32)
+    return (total / sum(weights)).astype(np.uint8)
 
 
 @pytest.mark.parametrize("target", [(32, 32), (40, 24), (24, 40)])
@@ -360,6 +384,19 @@ def test_fit_averages_what_it_shrinks():
 
     assert abs(fitted.mean() - 127.5) < 3
     assert fitted.std() < 20  # of single pixels it is 127
+
+
+@pytest.mark.parametrize("shrink", [1.6, 1.99, 2.4, 3.2, 5.0])
+def test_fit_skips_no_pixel(shrink):
+    """Stripes too narrow to be seen in the result turn grey, however much it is shrunk; wide ones stay."""
+    side = round(100 * shrink)
+
+    def contrast(stripe):
+        column = ((np.arange(side) / stripe).astype(int) % 2 * 200 + 20).astype(np.uint8)
+        return image.fit(np.tile(column[:, None, None], (1, side, 3)), 100, 100)[10:-10, 10:-10].std()
+
+    assert contrast(shrink / 2) < 60
+    assert contrast(4 * shrink) > 90  # of 100
 
 
 def test_fit_leaves_a_fitting_picture(make_picture):
