@@ -27,6 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 import numpy as np  # noqa: E402
 from daemon_process import RunningDaemon  # noqa: E402
 from picture_servers import MjpegServer  # noqa: E402
+from scenes import camera_jpeg  # noqa: E402
 
 from coral_learn import image  # noqa: E402
 from coral_learn.extractor import Extractor  # noqa: E402
@@ -68,7 +69,7 @@ def stages(wanted) -> None:
         times, folder = {}, tempfile.TemporaryDirectory()
         files = [Path(folder.name) / f"{number}.jpg" for number in range(PICTURES)]
         for number, file in enumerate(files):
-            file.write_bytes(picture(number, *size))
+            file.write_bytes(camera_jpeg(number, *size))
         for number, file in enumerate(files[:3]):
             head.learn_one(extractor.embed(image.decode(file.read_bytes())), number)
         side = image.decode_side(width, height)
@@ -103,7 +104,7 @@ def loop(wanted) -> None:
     # Faster than the extractor, but not by so much that it is the camera's work that is measured.
     rate = min(240, round(1.5 * embeddings_a_second(extractor, 1.0)))
     for name, size in SIZES.items():
-        pictures = [picture(number, *size) for number in range(PICTURES)]
+        pictures = [camera_jpeg(number, *size) for number in range(PICTURES)]
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "frames"
             folder.mkdir()
@@ -126,7 +127,7 @@ def compare(wanted, extractor: Extractor, name: str, camera: str, data_dir: Path
     daemon = RunningDaemon(data_dir, *flags)
     daemon.wait_ready()
     for number in range(3):
-        daemon.teach(f"class {number}", picture(number, 640, 480))
+        daemon.teach(f"class {number}", camera_jpeg(number, 640, 480))
     time.sleep(2.0)  # let it measure the model it has now
     ours = family(daemon)
     watched, alone = [], []
@@ -150,12 +151,12 @@ def viewers(wanted) -> None:
         folder = Path(place) / "frames"
         folder.mkdir()
         for number in range(PICTURES):
-            (folder / f"{number}.jpg").write_bytes(picture(number, 640, 480))
+            (folder / f"{number}.jpg").write_bytes(camera_jpeg(number, 640, 480))
         flags = ["--camera", str(folder), "--camera-fps", "30", "--threads", str(wanted.threads)]
         daemon = RunningDaemon(Path(place) / "data", *flags)
         daemon.wait_ready()
         for number in range(3):
-            daemon.teach(f"class {number}", picture(number, 640, 480))
+            daemon.teach(f"class {number}", camera_jpeg(number, 640, 480))
         time.sleep(3.0)
         for count in (0, 1, 4):
             pages = [open_stream(daemon, path) for path in PAGE_STREAMS * count]
@@ -194,17 +195,6 @@ def processor_seconds(pid: int) -> float:
     """What a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def picture(seed: int, width: int, height: int) -> bytes:
-    """A JPEG with structure of all sizes, as a photograph has."""
-    import cv2
-
-    random = np.random.RandomState(seed)
-    layers = [random.randint(0, 256, (height >> k, width >> k, 3)).astype(np.uint8) for k in range(1, 7)]
-    grown = [cv2.resize(layer, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32) for layer in layers]
-    mixed = sum(weight * layer for weight, layer in zip((0.05, 0.1, 0.15, 0.2, 0.25, 0.25), grown))
-    return jpeg.encode(mixed.clip(0, 255).astype(np.uint8))
 
 
 def timed(times: dict, stage: str, action, *arguments):

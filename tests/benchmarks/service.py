@@ -9,7 +9,6 @@ Ratios count; the milliseconds are this machine's.
 import argparse
 import hashlib
 import http.client
-import io
 import itertools
 import json
 import os
@@ -31,7 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import numpy as np  # noqa: E402
 from daemon_process import RunningDaemon  # noqa: E402
-from PIL import Image  # noqa: E402
+from scenes import jpeg, scene  # noqa: E402
 
 from coral_learn import image  # noqa: E402
 from coral_learn.catalog import bundled_model  # noqa: E402
@@ -83,14 +82,8 @@ def main() -> None:
 
 
 def picture(seed: int) -> bytes:
-    """A 640 x 480 JPEG with structure of all sizes, as a photograph has."""
-    random_numbers = np.random.RandomState(seed)
-    layers = [random_numbers.randint(0, 256, (480 >> k, 640 >> k, 3)).astype(np.uint8) for k in range(1, 7)]
-    grown = [np.asarray(Image.fromarray(layer).resize((640, 480), Image.BICUBIC), np.float32) for layer in layers]
-    mixed = sum(weight * layer for weight, layer in zip((0.05, 0.1, 0.15, 0.2, 0.25, 0.25), grown))
-    file = io.BytesIO()
-    Image.fromarray(mixed.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=85)
-    return file.getvalue()
+    """A 640 x 480 JPEG."""
+    return jpeg(scene(seed, 640, 480))
 
 
 def taught_daemon(folder: Path, *flags: str) -> RunningDaemon:
