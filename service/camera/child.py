@@ -21,6 +21,7 @@ from service.camera.shot import Shot
 from service.camera.sources import AUTO, WAITING, Source, open_source, resolve_camera
 from service.camera.view import View
 from service.errors import CameraError
+from service.memory import keep_memory
 from service.shared_pixels import SharedPixels
 
 _SLOW = 0.25  # seconds between frames
@@ -33,6 +34,7 @@ def run(channel, arguments: Dict[str, Any], pixels: SharedPixels) -> None:
     """Serve frames until the channel closes. arguments : options, patience, frozen."""
     options, patience = CameraOptions(*arguments["options"]), Patience(*arguments["patience"])
     _quieten(patience)
+    keep_memory()
     newest = NewestShot(max(patience.frame, 3.0 / options.fps if options.fps else 0.0))
     reader = Reader(options, patience, newest, arguments["frozen"])
     threading.Thread(target=reader.run, daemon=True).start()
