@@ -322,8 +322,8 @@ def test_decode_side_is_the_longer_input_side():
     assert (image.decode_side(224, 224), image.decode_side(96, 160)) == (224, 160)
 
 
-@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1280, 720), (1920, 1080), (2592, 1944), (449, 601)])
-@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1280, 720), (1920, 1080), (1001, 777), (449, 601)])
+@pytest.mark.parametrize("format", ["JPEG", "BMP"])
 def test_fraction_gives_the_same_pixels(format, size, encode):
     """Of a picture with detail of all sizes, whatever it is reduced by."""
     data = encode(detailed(*size), format, **({"quality": 90} if format == "JPEG" else {}))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,13 +17,20 @@ from service.cores import cores
 FPS = "20"
 
 
-@pytest.fixture
-def camera_folder(tmp_path, make_picture, encode):
-    """A folder of pictures of one colour, each another one."""
-    folder = tmp_path / "camera"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def red_pictures(tmp_path_factory, make_picture, encode):
+    """A folder of pictures of one colour, each another one, that stays as it is."""
+    folder = tmp_path_factory.mktemp("camera")
     for number in range(6):
         (folder / f"{number}.png").write_bytes(encode(make_picture("red", 50 + number), "PNG"))
+    return folder
+
+
+@pytest.fixture
+def camera_folder(tmp_path, red_pictures):
+    """A copy of it for one test."""
+    folder = tmp_path / "camera"
+    shutil.copytree(str(red_pictures), str(folder))
     return folder
 
 
@@ -31,6 +39,12 @@ def seeing(start_daemon, tiny_model, camera_folder):
     """A daemon that sees the folder."""
     flags = ("--camera", str(camera_folder), "--camera-fps", FPS, "--max-picture-streams", "2")
     return start_daemon("--model", str(tiny_model), *flags)
+
+
+@pytest.fixture(scope="module")
+def refusing(start_shared_daemon, tiny_model, red_pictures):
+    """A daemon that sees the folder, for tests in which nothing is taught."""
+    return start_shared_daemon("--model", str(tiny_model), "--camera", str(red_pictures), "--camera-fps", FPS)
 
 
 @contextlib.contextmanager
@@ -139,12 +153,12 @@ def test_a_capture_is_one_step(seeing):
         ({"class": "a", "create": 1}, "create"),
     ],
 )
-def test_what_can_not_be_captured(seeing, body, field):
+def test_what_can_not_be_captured(refusing, body, field):
     """Named in the answer; nothing is taught."""
-    answer = seeing.post_json("/v1/camera/capture", body)
+    answer = refusing.post_json("/v1/camera/capture", body)
     assert answer.status == 422, answer.json
     assert field in answer.json["detail"] or answer.json["errors"][0]["field"] == field
-    assert seeing.ask("GET", "/v1/classes").json["items"] == []
+    assert refusing.ask("GET", "/v1/classes").json["items"] == []
 
 
 def test_without_a_camera(start_daemon, tiny_model):

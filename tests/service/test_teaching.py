@@ -520,7 +520,10 @@ class TeachingMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("held", "at_once"), [(20000, 1000), (2, 1), pytest.param(20000, 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("held", "at_once"),
+    [(20000, 1000), pytest.param(2, 1, marks=pytest.mark.slow), pytest.param(20000, 1, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_steps_in_any_order(kind, tiny_model, examples, held, at_once, monkeypatch):
     """Whatever is taught, moved, deleted, undone, restarted: store, live model, revision and journal agree.
