@@ -11,5 +11,5 @@ def cores() -> int:
 
 
 def extractor_threads(wanted: int) -> int:
-    """Threads of an extractor on a CPU. wanted : 0 for one a core but one, which decodes pictures meanwhile."""
-    return wanted or max(1, min(_MOST, cores() - 1))
+    """Threads of an extractor on a CPU. wanted : 0 for one a core, at most 4"""
+    return wanted or min(_MOST, cores())

@@ -72,7 +72,7 @@ class Settings:
     slow_down_at: float = _setting(
         85.0, "degrees Celsius from which on the camera's frames are answered more slowly, 0 for never", 0, 120
     )
-    threads: int = _setting(0, "threads of the extractor on a CPU, 0 for one a core but one, at most 4", 0, 64)
+    threads: int = _setting(0, "threads of the extractor on a CPU, 0 for one a core, at most 4", 0, 64)
     head: str = _setting("imprinting", f"the live model's head: {', '.join(LIVE_HEADS)}", choices=LIVE_HEADS)
     keep_classes: bool = _setting(
         False, "keep the model's pre-trained classes beside the taught ones (with the head imprinting)"

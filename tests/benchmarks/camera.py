@@ -36,7 +36,6 @@ from service.camera import jpeg  # noqa: E402
 from service.camera.making import FrameMaker  # noqa: E402
 from service.camera.shot import Shot  # noqa: E402
 from service.camera.view import View  # noqa: E402
-from service.cores import extractor_threads  # noqa: E402
 
 SIZES = {"480p": (640, 480), "720p": (1280, 720), "1080p": (1920, 1080)}
 PICTURES = 8
@@ -49,7 +48,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help="stages, loop, viewers")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement of the loop")
-    parser.add_argument("--threads", type=int, default=extractor_threads(0), help="of the extractor")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="of the extractor; one, as an Edge TPU leaves a core to the camera as well (default: 1)",
+    )
     parser.add_argument("--model", help="another extractor than the bundled one")
     parser.add_argument("--camera", help="a source to measure the loop with as well")
     wanted = parser.parse_args()
