@@ -211,7 +211,7 @@ def test_what_can_not_be_written_is_seen():
         assert np.array_equal(Captions(pen).draw(rgb, " \n"), rgb)
 
 
-@pytest.mark.parametrize("width, height", [(1280, 720), (1920, 1080)])
+@pytest.mark.parametrize("width, height", [(640, 480), (1280, 720), (1920, 1080)])
 def test_fraction_is_as_good_as_all_drawn(width, height):
     """A drawn picture decoded at a fraction gives the extractor what decoding all of it gives."""
     extractor = Extractor(device="cpu")
@@ -221,20 +221,20 @@ def test_fraction_is_as_good_as_all_drawn(width, height):
 
 @pytest.mark.skipif(OLD_RUNTIME, reason="takes minutes with this run-time")
 def test_fraction_is_as_good_as_all_photographs(shared_data):
-    """As 720p and 1080p cameras would give them. Single ones differ by what changing pixels by one costs as well."""
+    """As cameras would give them. Single ones differ by what changing pixels by one costs as well."""
     from PIL import Image
 
     extractor = Extractor(device="cpu")
     paths = sorted((shared_data / "coral" / "imprinting").glob("*.png"))
     paths += sorted((shared_data / "imagenet500").glob("*"))[:300:25]
-    for width, height in ((1280, 720), (1920, 1080)):
+    for width, height in ((640, 480), (1280, 720), (1920, 1080)):
         found = []
         for path in paths:
             with Image.open(path) as opened:
                 picture = opened.convert("RGB").resize((width, height), Image.BICUBIC)
             found.append(cosine(extractor, np.asarray(picture)))
-        assert np.mean(found) >= 0.995, (width, found)
-        assert min(found) >= 0.98, (width, found)
+        assert np.mean(found) >= 0.996, (width, found)
+        assert min(found) >= 0.99, (width, found)
 
 
 def cosine(extractor, rgb):
