@@ -58,14 +58,10 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--calls", type=int, default=10000, help="classify calls of the part memory (default: 10000)")
     parser.add_argument("--model", help="another extractor for it: a small one takes less time for as many")
-    parser.add_argument("--load", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--crowd", nargs=4, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.crowd:
         crowd(*wanted.crowd[:2], float(wanted.crowd[2]), int(wanted.crowd[3]))
-        return
-    if wanted.load:
-        load(wanted.load[0], int(wanted.load[1]), float(wanted.load[2]))
         return
     parts = wanted.parts or PARTS
     for part in parts:
@@ -132,9 +128,10 @@ def throughput(folder: Path) -> None:
     daemon, bare, data = taught_daemon(folder), Bare(), picture(100)
     served, alone, times = [], [], []
     for _ in range(3):
-        found = run_load(daemon.url, CLIENTS, LOAD_SECONDS / 2)
-        served.append(len(found) / (LOAD_SECONDS / 2))
-        times += found
+        found = start_crowd(daemon, "/v1/classify", LOAD_SECONDS / 2, CLIENTS).communicate()[0]
+        answered = [seconds for status, seconds in json.loads(found.decode()) if status == 200]
+        served.append(len(answered) / (LOAD_SECONDS / 2))
+        times += answered
         alone.append(threads_alone(bare, data))
     daemon.stop()
     times.sort()
@@ -315,15 +312,14 @@ def overload(folder: Path) -> None:
     """How soon the clients of a crowd are answered and refused, and /healthz beside them."""
     daemon = taught_daemon(folder)
     for path, clients in itertools.product(("/v1/classify", "/v1/examples?class=more"), CROWDS):
-        asked = daemon.url, path, str(CROWD_SECONDS), str(clients)
-        command = [sys.executable, str(Path(__file__).resolve()), "--crowd", *asked]
-        health, answers_file = [], folder / "answers"
-        with open(str(answers_file), "wb") as file:
-            client = subprocess.Popen(command, stdout=file)
+        health = []
+        with tempfile.TemporaryFile() as file:
+            client = start_crowd(daemon, path, CROWD_SECONDS, clients, file)
             while client.poll() is None:
                 health.append([200, timed(daemon.get, "/healthz")])
                 time.sleep(0.1)
-        found = json.loads(answers_file.read_text())
+            file.seek(0)
+            found = json.loads(file.read().decode())
         print(f"overload: {clients} clients at {path} for {CROWD_SECONDS:g} s")
         for what, answers in (("200, 201", found), ("503", found), ("/healthz", health)):
             times = sorted(1000 * seconds for status, seconds in answers if (status == 503) == (what == "503"))
@@ -332,6 +328,14 @@ def overload(folder: Path) -> None:
                 median = statistics.median(times)
                 print(f"  {what:9s} {len(times):5d} times: median {median:.0f} ms, p99 {late:.0f}, max {times[-1]:.0f}")
     daemon.stop()
+
+
+def start_crowd(
+    daemon: RunningDaemon, path: str, seconds: float, clients: int, output=subprocess.PIPE
+) -> subprocess.Popen:
+    """Clients in a process of their own, which prints what `crowd` does."""
+    asked = daemon.url, path, str(seconds), str(clients)
+    return subprocess.Popen([sys.executable, str(Path(__file__).resolve()), "--crowd", *asked], stdout=output)
 
 
 def crowd(url: str, path: str, seconds: float, clients: int) -> None:
@@ -401,25 +405,6 @@ def ask(connection: http.client.HTTPConnection, data: bytes, path: str = "/v1/cl
     body = response.read()
     assert response.status < 300, body
     return json.loads(body)
-
-
-def run_load(url: str, clients: int, seconds: float) -> list:
-    """Seconds of each answer to some clients, in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--load", url, str(clients), str(seconds)]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode())
-
-
-def load(url: str, clients: int, seconds: float) -> None:
-    address, data, times = urlsplit(url), picture(100), []
-    ends = time.perf_counter() + seconds
-
-    def work() -> None:
-        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
-        while time.perf_counter() < ends:
-            times.append(timed(ask, connection, data))
-
-    run_all([threading.Thread(target=work) for _ in range(clients)])
-    print(json.dumps(times))
 
 
 def run_all(threads: list) -> None:
