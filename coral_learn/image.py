@@ -87,14 +87,10 @@ def fit(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
     """
     import cv2  # here, so that a head can be used where OpenCV is missing
 
-    crop = _centre(rgb, width / height)
-    times = _halvings(min(crop.shape[0] // height, crop.shape[1] // width))
-    crop = np.ascontiguousarray(_centre(rgb, width / height, 2**times))
-    for _ in range(times):
-        odd_rows, odd_columns = crop.shape[0] % 2, crop.shape[1] % 2
-        if odd_rows or odd_columns:
-            crop = cv2.copyMakeBorder(crop, 0, odd_rows, 0, odd_columns, cv2.BORDER_REPLICATE)
-        crop = cv2.resize(crop, (crop.shape[1] // 2, crop.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    halvings = _halvings(min(rgb.shape[0] // height, rgb.shape[1] // width))
+    crop = np.ascontiguousarray(_centre(rgb, width / height, 2**halvings))
+    for _ in range(halvings):
+        crop = _halve(crop)
     if crop.shape[:2] == (height, width):
         return crop
     down, across = (_SHARPNESS * side / wanted for side, wanted in zip(crop.shape, (height, width)))
@@ -214,7 +210,17 @@ def _to_rgb(image):
 
 def _halvings(times: int) -> int:
     """How often something that is so many times too large can be halved."""
-    return max(0, times.bit_length() - 1)
+    return max(0, int(times).bit_length() - 1)
+
+
+def _halve(rgb: np.ndarray) -> np.ndarray:
+    """Each pixel the mean of four; an odd last row or column counts twice, as in a JPEG decoded at a half."""
+    import cv2
+
+    odd_rows, odd_columns = rgb.shape[0] % 2, rgb.shape[1] % 2
+    if odd_rows or odd_columns:
+        rgb = cv2.copyMakeBorder(rgb, 0, odd_rows, 0, odd_columns, cv2.BORDER_REPLICATE)
+    return cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
 
 
 @lru_cache(maxsize=64)
@@ -242,7 +248,7 @@ def _cubic(x: np.ndarray, a: float) -> np.ndarray:
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
-def _centre(rgb: np.ndarray, aspect: float, align: int = 1) -> np.ndarray:
+def _centre(rgb: np.ndarray, aspect: float, align: int) -> np.ndarray:
     """The largest part with this width / height, in the centre; its corner at a multiple of `align`."""
     height, width = rgb.shape[:2]
     crop_width = max(1, min(width, round(height * aspect)))

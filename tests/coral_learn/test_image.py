@@ -406,6 +406,13 @@ def test_fit_leaves_a_fitting_picture(make_picture):
     assert (image.fit(rgb, 32, 32) == rgb).all()
 
 
+def test_fit_takes_sizes_of_numpy(make_picture):
+    """As the shape of a model's input has them."""
+    rgb = make_picture("blue", 0, 200, 100)
+
+    assert (image.fit(rgb, np.int64(32), np.int64(32)) == image.fit(rgb, 32, 32)).all()
+
+
 def test_fit_takes_views_and_read_only_arrays(make_picture):
     """A mirrored view and a read-only array fit as a plain array does."""
     rgb = make_picture("blue", 0, 200, 100)
