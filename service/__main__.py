@@ -1,7 +1,9 @@
 """The command line: coral-learn, or python3 -m service."""
 
 import argparse
+import contextlib
 import dataclasses
+import logging
 import os
 import sys
 from pathlib import Path
@@ -19,27 +21,45 @@ from service.installing.command import add_command as add_install_command
 from service.memory import bound_memory
 from service.model_files.command import add_models_command
 from service.preferences import with_choices
+from service.standard_streams import forget_unwritten, open_missing
+
+log = logging.getLogger("service")
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong use."""
+    open_missing()
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return DONE
+    except BrokenPipeError:  # who read our output has gone
+        return FAILED
+    except (SettingsError, ModelError) as error:
+        return _complain(error, WRONG_USE)
+    except (ServiceError, CoralLearnError, OSError) as error:
+        return _complain(error, FAILED)
+    finally:
+        forget_unwritten(sys.stdout, sys.stderr)
+
+
+def _run(arguments: Optional[List[str]]) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
     if parsed.command is None:
         parser.print_help(sys.stderr)
         return WRONG_USE
-    try:
-        return parsed.run(parsed)
-    except KeyboardInterrupt:
-        return DONE
-    except (SettingsError, ModelError) as error:
+    return parsed.run(parsed)
+
+
+def _complain(error: Exception, code: int) -> int:
+    with contextlib.suppress(OSError):  # the exit code tells it anyway
         print(f"coral-learn: {error}", file=sys.stderr)
-        return WRONG_USE
-    except (ServiceError, CoralLearnError) as error:
-        print(f"coral-learn: {error}", file=sys.stderr)
-        return FAILED
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,8 +93,16 @@ def _serve(parsed: argparse.Namespace) -> int:
     # One core a picture: many come at once, and where one comes alone the extractor has use for the others.
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     daemon = Daemon(settings, origins, lambda: _settings(parsed))
-    daemon.run(lambda: print(_welcome(daemon), flush=True))
+    daemon.run(lambda: _announce(_welcome(daemon), daemon.address))
     return DONE
+
+
+def _announce(welcome: str, address: str) -> None:
+    try:
+        print(welcome, flush=True)
+    except OSError as error:  # no reason to serve nobody
+        log.warning("it answers at %s, which standard output could not take: %s", address, error)
+        forget_unwritten(sys.stdout)
 
 
 def _print_config(parsed: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from service import settings as settings_table
 from service.client import Client
 from service.commands.printing import DONE, FAILED, complain
 from service.errors import AddressError, ClientError, ProblemError, SettingsError
+from service.standard_streams import forget_unwritten
 
 _ANY_ADDRESS = ("0.0.0.0", "::", "")
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
@@ -58,9 +59,8 @@ def run(command: Callable, parsed: argparse.Namespace, endless: bool) -> int:
             return code
     except KeyboardInterrupt:
         return complain("interrupted")
-    except BrokenPipeError:
-        # Who read our output has gone. Python would complain at its end about what it can't write.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # who read our output has gone
+        forget_unwritten(sys.stdout)
         return DONE if endless else FAILED
     except ProblemError as error:
         hint = " (CORAL_LEARN_TOKEN or --token; the daemon's is in tokens.json of its data folder)"

@@ -38,12 +38,7 @@ def add_command(commands: Any) -> None:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    try:
-        return run(parsed, Machine())
-    except BrokenPipeError:
-        # Who read our output has gone. Python would complain at its end about what it can't write.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    return run(parsed, Machine())
 
 
 def run(parsed: argparse.Namespace, machine: Machine) -> int:

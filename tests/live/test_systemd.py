@@ -115,6 +115,25 @@ def test_sigterm_right_after_the_first_line(tiny_model, tmp_path):
     assert process.returncode == 0, errors.decode()
 
 
+@pytest.mark.parametrize("redirections", ["", "2> /dev/full", ">&- 2>&-"])
+def test_daemon_serves_though_nobody_reads_what_it_prints(tiny_model, tmp_path, manager, redirections):
+    """Standard output is a pipe whose reader has gone; it is ready, and ends well."""
+    read, write = os.pipe()
+    os.close(read)
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = ["sh", "-c", f'exec "$0" "$@" {redirections}', sys.executable, "-m", "service", "serve", "--port", "0"]
+    command += ["--camera", "none", "--model", str(tiny_model), "--data-dir", str(tmp_path / "data")]
+    process = subprocess.Popen(command, env=variables, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    address = manager.wait_for("READY=1").partition("answers at ")[2]
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors.decode()
+    assert b"Traceback" not in errors
+    if not redirections:
+        assert f"it answers at {address}, which standard output could not take" in errors.decode()
+
+
 @pytest.fixture
 def configured(start_daemon, tiny_model, tmp_path, manager):
     """A daemon with a configuration file, and a function that writes it and reloads; gives what systemd is told."""
@@ -176,10 +195,12 @@ def test_sighup_with_a_mistake_changes_nothing(configured):
 
 def test_daemon_ends_with_its_terminal(tiny_model, tmp_path):
     """SIGHUP means another thing there: whoever closes the window does not want a daemon to be left."""
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     child, terminal = pty.fork()
     if child == 0:
         command = [sys.executable, "-m", "service", "serve", "--port", "0", "--camera", "none"]
-        os.execv(sys.executable, [*command, "--model", str(tiny_model), "--data-dir", str(tmp_path / "data")])
+        command += ["--model", str(tiny_model), "--data-dir", str(tmp_path / "data")]
+        os.execve(sys.executable, command, variables)
     text = b""
     while b"extractor ready" not in text:
         text += os.read(terminal, 4096)
