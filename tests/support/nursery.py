@@ -1,10 +1,11 @@
 """Daemons that are forked from a process in which everything is imported, which is half the work of a start.
 
 What runs is the same command line in a process of its own, with its own environment and standard output; only the
-start of the interpreter is left out. Files marked `executed` have daemons that are started as a user does.
+start of the interpreter and its end are left out. Files marked `executed` have daemons that are started as a user does.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import warnings
 from array import array
 from pathlib import Path
@@ -20,10 +22,11 @@ from typing import Dict, List, Optional
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = [sys.executable, "-m", "service"]
-IMPORTED = ("service.__main__", "service.daemon", "numpy.random", "PIL.ImageOps", "cv2", "encodings.idna")
+IMPORTED = ("service.__main__", "service.daemon", "numpy.ma", "numpy.random", "PIL.ImageOps", "cv2", "encodings.idna")
 # What such variables say is read when an interpreter or a library is loaded, so a fork would not follow them.
 EARLY = ("PYTHON", "LD_", "OMP_", "OPENBLAS_", "OPENCV_")
 _ENDING, _LARGEST = b"\n", 1 << 20  # bytes
+_HANGS = 70  # the exit code of a daemon that would not end by itself
 
 
 class Nursery:
@@ -155,7 +158,10 @@ def _become_daemon(order: dict, output: int) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     sys.argv[1:] = order["arguments"]
-    sys.exit(sys.modules["service.__main__"].main())
+    code = sys.modules["service.__main__"].main()
+    left = [thread.name for thread in threading.enumerate() if not thread.daemon][1:]
+    # Without taking the interpreter apart, which takes longer than a daemon's start; it would wait for these threads.
+    os._exit(_HANGS if left else code)
 
 
 def _receive(channel: socket.socket):
@@ -173,6 +179,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
     for module in IMPORTED:
         importlib.import_module(module)
+    gc.freeze()  # a fork that looks through all this for garbage gets a copy of it
     # Newer Pythons warn of the threads of numpy's library, which sees to forks itself.
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="__main__")
     _serve(socket.socket(fileno=int(sys.argv[1])))
