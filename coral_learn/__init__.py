@@ -6,57 +6,50 @@
 1280
 """
 
-from coral_learn.classifier import Classifier, Prediction
-from coral_learn.coral_api import ImprintingEngine, SoftmaxRegression
-from coral_learn.errors import CoralLearnError
-from coral_learn.extractor import Extractor, ExtractorInfo
-from coral_learn.heads import (
-    EmbeddingPipeline,
-    Head,
-    ImprintingHead,
-    IncrementalHead,
-    LinearDiscriminantHead,
-    NeighboursHead,
-    SoftmaxHead,
-    load_head,
-)
-from coral_learn.training import (
-    Recipe,
-    SoftmaxOptions,
-    calibrate,
-    choose_head,
-    evaluate,
-    evaluate_left_out,
-    fit_softmax,
-    make_calibrated,
-    stratified_split,
-)
+from importlib import import_module
+from typing import Any, List
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Classifier",
-    "CoralLearnError",
-    "EmbeddingPipeline",
-    "Extractor",
-    "ExtractorInfo",
-    "Head",
-    "ImprintingEngine",
-    "ImprintingHead",
-    "IncrementalHead",
-    "LinearDiscriminantHead",
-    "NeighboursHead",
-    "Prediction",
-    "Recipe",
-    "SoftmaxHead",
-    "SoftmaxOptions",
-    "SoftmaxRegression",
-    "calibrate",
-    "choose_head",
-    "evaluate",
-    "evaluate_left_out",
-    "fit_softmax",
-    "load_head",
-    "make_calibrated",
-    "stratified_split",
-]
+# Where each name is from. Loaded when it is asked for: commands and the extractor's process need little of all this,
+# and start sooner.
+_HOMES = {
+    "Classifier": "coral_learn.classifier",
+    "CoralLearnError": "coral_learn.errors",
+    "EmbeddingPipeline": "coral_learn.heads",
+    "Extractor": "coral_learn.extractor",
+    "ExtractorInfo": "coral_learn.extractor",
+    "Head": "coral_learn.heads",
+    "ImprintingEngine": "coral_learn.coral_api",
+    "ImprintingHead": "coral_learn.heads",
+    "IncrementalHead": "coral_learn.heads",
+    "LinearDiscriminantHead": "coral_learn.heads",
+    "NeighboursHead": "coral_learn.heads",
+    "Prediction": "coral_learn.classifier",
+    "Recipe": "coral_learn.training",
+    "SoftmaxHead": "coral_learn.heads",
+    "SoftmaxOptions": "coral_learn.training",
+    "SoftmaxRegression": "coral_learn.coral_api",
+    "calibrate": "coral_learn.training",
+    "choose_head": "coral_learn.training",
+    "evaluate": "coral_learn.training",
+    "evaluate_left_out": "coral_learn.training",
+    "fit_softmax": "coral_learn.training",
+    "load_head": "coral_learn.heads",
+    "make_calibrated": "coral_learn.training",
+    "stratified_split": "coral_learn.training",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """A public name that is asked for the first time (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(_HOMES[name]), name)
+    return found
+
+
+def __dir__() -> List[str]:
+    return sorted({*globals(), *__all__})

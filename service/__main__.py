@@ -11,7 +11,6 @@ from typing import Dict, List, Optional
 
 import coral_learn
 from coral_learn.errors import CoralLearnError, ModelError
-from service import logs
 from service import settings as settings_table
 from service.addresses import masked
 from service.commands import add_commands
@@ -85,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
+    from service import logs  # which need Flask; nothing else here does
+
     settings, origins = _settings(parsed)
     logs.set_up(settings.log_format, settings.log_level, sys.stderr, os.environ)
     from service.daemon import Daemon

@@ -1,6 +1,8 @@
 """No import runs up a floor of the house."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -56,6 +58,12 @@ def test_imports_run_down():
         if part not in ("__init__", imported) and floor[imported] >= floor[part]
     ]
     assert wrong == []
+
+
+def test_commands_load_no_web_framework():
+    """Only the daemon needs one; to load it takes as long as all that a command does."""
+    code = "import sys, service.__main__; sys.exit('flask' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=str(ROOT)).returncode == 0
 
 
 def test_the_daemon_loads_no_run_time():

@@ -159,9 +159,9 @@ def _become_daemon(order: dict, output: int) -> None:
     os.environ.update(order["environment"])
     sys.argv[1:] = order["arguments"]
     code = sys.modules["service.__main__"].main()
-    left = [thread.name for thread in threading.enumerate() if not thread.daemon][1:]
-    # Without taking the interpreter apart, which takes longer than a daemon's start; it would wait for these threads.
-    os._exit(_HANGS if left else code)
+    waits = any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
+    # Without taking the interpreter apart, which takes longer than a daemon's start; it would wait for such threads.
+    os._exit(_HANGS if waits else code)
 
 
 def _receive(channel: socket.socket):
