@@ -4,7 +4,8 @@ import stat
 
 import pytest
 
-from service.store.sessions import PLACES, SECONDS, SESSION_FILE, Sessions
+from service.store import sessions as store_sessions
+from service.store.sessions import SECONDS, SESSION_FILE, Sessions
 
 TOKENS = {"manage": "m" * 32, "classify": "c" * 32}
 
@@ -69,17 +70,16 @@ def test_a_session_ends_after_thirty_days(started, clock):
     assert len(sessions) == 1
 
 
-def test_the_oldest_makes_room(tmp_path, clock):
-    """There are a thousand at most."""
-    path = tmp_path / SESSION_FILE
-    path.mkdir()  # can't be written, so that a thousand are opened quickly
-    sessions = Sessions(tmp_path, TOKENS, lambda: clock[0])
-    names = []
-    for _ in range(PLACES + 1):
+def test_the_oldest_makes_room(started, clock, monkeypatch):
+    """There are not more than so many, also after a new start."""
+    monkeypatch.setattr(store_sessions, "PLACES", 20)
+    sessions, names = started(), []
+    for _ in range(21):
         clock[0] += 1
         names.append(sessions.open("manage"))
-    assert len(sessions) == PLACES
-    assert [sessions.scope(name) for name in names[:2]] == [None, "manage"]
+    for known in (sessions, started()):
+        assert len(known) == 20
+        assert [known.scope(name) for name in names[:2]] == [None, "manage"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"x": 1}', '{"x": {"scope": "manage"}}', '{"x": {"expires": []}}'])

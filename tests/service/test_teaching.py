@@ -519,13 +519,13 @@ class TeachingMachine(RuleBasedStateMachine):
         self.lines = lines
 
 
-@pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    ("held", "at_once"),
-    [(20000, 1000), pytest.param(2, 1, marks=pytest.mark.slow), pytest.param(20000, 1, marks=pytest.mark.slow)],
+    ("held", "at_once", "examples"),
+    [(20000, 1000, 8)]
+    + [pytest.param(*bounds, 25, marks=pytest.mark.slow) for bounds in ((20000, 1000), (2, 1), (20000, 1))],
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_steps_in_any_order(kind, tiny_model, examples, held, at_once, monkeypatch):
+def test_any_steps_in_any_order(kind, tiny_model, held, at_once, examples, monkeypatch):
     """Whatever is taught, moved, deleted, undone, restarted: store, live model, revision and journal agree.
 
     Also where lessons are too many to be learnt at once, or to be held in memory.
