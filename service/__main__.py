@@ -1,7 +1,6 @@
 """The command line: coral-learn, or python3 -m service."""
 
 import argparse
-import contextlib
 import dataclasses
 import logging
 import os
@@ -14,6 +13,7 @@ from coral_learn.errors import CoralLearnError, ModelError
 from service import settings as settings_table
 from service.addresses import masked
 from service.commands import add_commands
+from service.commands.printing import DONE, FAILED, complain
 from service.doctor.command import add_command
 from service.errors import ServiceError, SettingsError
 from service.installing.command import add_command as add_install_command
@@ -24,7 +24,7 @@ from service.standard_streams import forget_unwritten, open_missing
 
 log = logging.getLogger("service")
 
-DONE, FAILED, WRONG_USE = 0, 1, 2
+WRONG_USE = 2
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -39,9 +39,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except BrokenPipeError:  # who read our output has gone
         return FAILED
     except (SettingsError, ModelError) as error:
-        return _complain(error, WRONG_USE)
+        return complain(error, WRONG_USE)
     except (ServiceError, CoralLearnError, OSError) as error:
-        return _complain(error, FAILED)
+        return complain(error)
     finally:
         forget_unwritten(sys.stdout, sys.stderr)
 
@@ -53,12 +53,6 @@ def _run(arguments: Optional[List[str]]) -> int:
         parser.print_help(sys.stderr)
         return WRONG_USE
     return parsed.run(parsed)
-
-
-def _complain(error: Exception, code: int) -> int:
-    with contextlib.suppress(OSError):  # the exit code tells it anyway
-        print(f"coral-learn: {error}", file=sys.stderr)
-    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
-    from service import logs  # which need Flask; nothing else here does
+    from service import logs  # they and the daemon load Flask, which no other command needs
 
     settings, origins = _settings(parsed)
     logs.set_up(settings.log_format, settings.log_level, sys.stderr, os.environ)

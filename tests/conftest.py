@@ -41,6 +41,8 @@ def pytest_configure():
     # Hundreds of processes are started, and without bytecode each of them would compile all it imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    # It would hide what a process that can't write any more leaves in its buffers.
+    os.environ.pop("PYTHONUNBUFFERED", None)
     # A shell ignores Ctrl-C for what it starts in the background, and all that is started from there would, too.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -72,6 +74,15 @@ def own_temporary_folder(tmp_path_factory):
         del os.environ["TMPDIR"]
     else:
         os.environ["TMPDIR"] = before
+
+
+@pytest.fixture
+def unread():
+    """The end to write to of a pipe that nobody reads any more."""
+    read, write = os.pipe()
+    os.close(read)
+    yield write
+    os.close(write)
 
 
 @pytest.fixture(scope="session")

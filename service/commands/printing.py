@@ -1,5 +1,6 @@
 """How commands end, and what they print."""
 
+import contextlib
 import json
 import sys
 from typing import Any, Dict
@@ -19,7 +20,8 @@ def print_json(value: Dict[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def complain(text: str) -> int:
-    """Print what went wrong; returns the exit code for it."""
-    print(f"coral-learn: {text}", file=sys.stderr)
-    return FAILED
+def complain(text: object, code: int = FAILED) -> int:
+    """Print what went wrong; returns the exit code for it, which tells it where standard error can't be written to."""
+    with contextlib.suppress(OSError):
+        print(f"coral-learn: {text}", file=sys.stderr)
+    return code

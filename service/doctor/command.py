@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional
 
 from service import settings as settings_table
 from service.commands.connecting import add_place_flags, connect, is_local, place_of
+from service.commands.printing import DONE, FAILED, complain
 from service.cores import extractor_threads
 from service.doctor.check import Check, report
 from service.doctor.daemon import check_asked
@@ -19,8 +20,6 @@ from service.doctor.machine import Machine
 from service.doctor.text import is_colourful, line, summary
 from service.errors import ClientError, ProblemError
 from service.settings import Settings
-
-DONE, FAILED = 0, 1
 
 
 def add_command(commands: Any) -> None:
@@ -34,11 +33,7 @@ def add_command(commands: Any) -> None:
     settings_table.add_flags(parser)
     add_place_flags(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=_run)
-
-
-def _run(parsed: argparse.Namespace) -> int:
-    return run(parsed, Machine())
+    parser.set_defaults(run=lambda parsed: run(parsed, Machine()))
 
 
 def run(parsed: argparse.Namespace, machine: Machine) -> int:
@@ -54,10 +49,10 @@ def run(parsed: argparse.Namespace, machine: Machine) -> int:
     except ProblemError as error:
         refused = check_asked(machine, url, error, Path(settings.data_dir).expanduser())
         if not is_local(url):
-            return _complain(refused.found)
+            return complain(refused.found)
     except ClientError as error:  # none there: that may be what the doctor was called for
         if not is_local(url):
-            return _complain(str(error))
+            return complain(str(error))
     return _examine_here(machine, settings, refused, parsed.json)
 
 
@@ -92,8 +87,3 @@ def _print_all(made: Dict[str, Any], as_json: bool, heading: str) -> int:
 def _end(made: Dict[str, Any], as_json: bool) -> int:
     print(json.dumps(made, ensure_ascii=False) if as_json else summary(made), flush=True)
     return DONE if made["ok"] else FAILED
-
-
-def _complain(text: str) -> int:
-    print(f"coral-learn: {text}", file=sys.stderr)
-    return FAILED

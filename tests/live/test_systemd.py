@@ -116,15 +116,11 @@ def test_sigterm_right_after_the_first_line(tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize("redirections", ["", "2> /dev/full", ">&- 2>&-"])
-def test_daemon_serves_though_nobody_reads_what_it_prints(tiny_model, tmp_path, manager, redirections):
+def test_daemon_serves_though_nobody_reads_what_it_prints(tiny_model, tmp_path, manager, unread, redirections):
     """Standard output is a pipe whose reader has gone; it is ready, and ends well."""
-    read, write = os.pipe()
-    os.close(read)
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     command = ["sh", "-c", f'exec "$0" "$@" {redirections}', sys.executable, "-m", "service", "serve", "--port", "0"]
     command += ["--camera", "none", "--model", str(tiny_model), "--data-dir", str(tmp_path / "data")]
-    process = subprocess.Popen(command, env=variables, stdout=write, stderr=subprocess.PIPE)
-    os.close(write)
+    process = subprocess.Popen(command, stdout=unread, stderr=subprocess.PIPE)
     address = manager.wait_for("READY=1").partition("answers at ")[2]
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
@@ -195,12 +191,10 @@ def test_sighup_with_a_mistake_changes_nothing(configured):
 
 def test_daemon_ends_with_its_terminal(tiny_model, tmp_path):
     """SIGHUP means another thing there: whoever closes the window does not want a daemon to be left."""
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     child, terminal = pty.fork()
     if child == 0:
         command = [sys.executable, "-m", "service", "serve", "--port", "0", "--camera", "none"]
-        command += ["--model", str(tiny_model), "--data-dir", str(tmp_path / "data")]
-        os.execve(sys.executable, command, variables)
+        os.execv(sys.executable, [*command, "--model", str(tiny_model), "--data-dir", str(tmp_path / "data")])
     text = b""
     while b"extractor ready" not in text:
         text += os.read(terminal, 4096)

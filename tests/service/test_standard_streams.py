@@ -1,6 +1,5 @@
 """Commands whose output nobody can take."""
 
-import os
 import subprocess
 import sys
 
@@ -22,24 +21,14 @@ sys.exit(opened)
 
 @pytest.fixture
 def python():
-    """python(redirections, *arguments): run it, buffered as for users; gives exit code and standard error."""
+    """python(redirections, *arguments): run it; gives exit code and standard error."""
 
     def run(redirections, *arguments, stdout=subprocess.PIPE):
-        variables = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         command = ["sh", "-c", f'exec "$0" "$@" {redirections}', sys.executable, *arguments]
-        done = subprocess.run(command, check=False, cwd=str(ROOT), env=variables, stdout=stdout, stderr=subprocess.PIPE)
+        done = subprocess.run(command, check=False, cwd=str(ROOT), stdout=stdout, stderr=subprocess.PIPE)
         return done.returncode, done.stderr.decode()
 
     return run
-
-
-@pytest.fixture
-def unread():
-    """The end to write to of a pipe that nobody reads any more."""
-    read, write = os.pipe()
-    os.close(read)
-    yield write
-    os.close(write)
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
