@@ -10,7 +10,7 @@ import numpy as np
 
 from coral_learn.training import SAME_PICTURE
 from service.camera.supervisor import ONLINE
-from service.errors import CameraError
+from service.errors import CameraError, ExtractorBusy, Unavailable
 from service.learning import Answering
 from service.lessons import Lessons, Outcome, Prepared
 from service.live import LiveLoop
@@ -66,21 +66,28 @@ class Capturing:
         burst, kept = self._burst(name, group), []
         frames, missed = 0, None
         due = time.monotonic()
-        while frames < count:
+        ends = due + LONGEST_CAPTURE
+        while frames < count and missed is None:
             time.sleep(max(0.0, due - time.monotonic()))
             due += interval
+            going_on = burst.last and not frames
             try:
-                going_on = burst.last and not frames
-                frame = self._live.picture(after=burst.last, timeout=_GOING_ON if going_on else _NEXT_FRAME)
+                frame = self._live.picture(burst.last, _patience(going_on, ends), just_taken=True)
+                burst.last = frame.number
+                prepared = self._lessons.prepare(frame.jpeg)
+                if self._is_new(burst, prepared):
+                    kept.append(prepared)
+                frames += 1
             except CameraError as error:
                 if not frames and not (going_on and self._live.camera.state == ONLINE):
                     raise
                 missed = str(error)
-                break
-            frames, burst.last = frames + 1, frame.number
-            prepared = self._lessons.prepare(frame.jpeg)
-            if self._is_new(burst, prepared):
-                kept.append(prepared)
+            except Unavailable as error:
+                if not frames:
+                    raise
+                missed = None if isinstance(error, ExtractorBusy) else str(error)  # it may take the next frame
+            if missed is None and frames < count and time.monotonic() >= ends:
+                missed = f"a capture takes at most {LONGEST_CAPTURE:g} s"
         outcome = self._lessons.teach(name, kept, Origin(CAMERA, group), create=create)
         return Captured(outcome, group, frames, frames - len(kept), missed)
 
@@ -103,3 +110,8 @@ class Capturing:
             known.append(direction)
             del known[:-_FRAMES]
             return True
+
+
+def _patience(going_on: bool, ends: float) -> float:
+    """Seconds to wait for a frame of a capture that is over at a time of `time.monotonic`."""
+    return _GOING_ON if going_on else max(0.0, min(_NEXT_FRAME, ends - time.monotonic()))

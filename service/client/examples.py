@@ -58,7 +58,8 @@ class Examples(Calls):
         asked = {"class": class_name, "count": count, "interval_s": interval, "create": create}
         if capture is not None:
             asked["capture"] = capture
-        answer = self._transport.json("POST", "/v1/camera/capture", asked)
+        timeout = self._transport.timeout + count * interval  # there is no answer before the last frame
+        answer = self._transport.json("POST", "/v1/camera/capture", asked, timeout=timeout)
         with self._transport.understood():
             name, total, model = answer["class"], answer["class_examples"], answer["model"]
             accepted = [

@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
@@ -29,9 +29,10 @@ CLASSIFICATION, DECISION = "classification", "decision"
 CAMERA, EXTRACTOR, MODEL, CLASSES = "camera", "extractor", "model", "classes"
 _PREDICTIONS = 20  # a frame
 _PATIENCE = 3.0  # seconds for a picture
+_ANY_SIZE = 224, 224  # of the pixels of a frame that no extractor takes
 _SLOW_MS = 50.0  # of an embedding, from which on the next frame is taken only after the answer
 _RATE_OVER = 2.0  # seconds the frame rate is averaged over
-_STEP = 0.5  # seconds after which a frame that waits for its embedding notices that the extractor was lost
+_STEP = 0.5  # seconds after which who waits for the extractor looks whether it was lost, and shows another frame
 
 
 class _Asked(NamedTuple):
@@ -47,7 +48,8 @@ class LiveLoop:
     """Classifies the camera's newest frame, again and again.
 
     One thread takes frames and asks for their embeddings, another one answers, so that the extractor has the next
-    frame by then. Where it is slow the first waits for the second: a frame taken early would be an old one.
+    frame by then. Where it is slow the first waits for the second: a frame taken early would be an old one. Pictures
+    go on for those who look, whatever the extractor does.
 
     nice : how far its threads, and with them the camera's process, give way to the extractor, as in nice(2)
     decision : what is published of the answers; viewfinder : the pictures; viewers : places to look at them
@@ -108,9 +110,12 @@ class LiveLoop:
         """The camera's state."""
         return self._camera.state
 
-    def picture(self, after: int = 0, timeout: float = _PATIENCE) -> Frame:
-        """The newest frame with its JPEG; with a number, only one that comes after it. Raises `CameraError`."""
-        return self.viewfinder.frame(timeout, after)
+    def picture(self, after: int = 0, timeout: float = _PATIENCE, just_taken: bool = False) -> Frame:
+        """The newest frame with its JPEG; with a number, only one that comes after it. Raises `CameraError`.
+
+        just_taken : only one as new as the camera can give, for which the loop may have to be waited for
+        """
+        return self.viewfinder.frame(timeout, after, just_taken=just_taken)
 
     def tell_model(self) -> None:
         """Tell watchers which model answers now, and when classes or examples have changed."""
@@ -125,7 +130,7 @@ class LiveLoop:
             self._tell(EXTRACTOR, {"state": health.state, "reason": health.reason})
             if health.state != READY:
                 self._slow = False  # no answer is to be waited for
-                self._tell_decision(self.decision.lose(time.time()), None)
+                self._tell_loss()
 
     # -- taking frames ------------------------------------------------------------------------
 
@@ -135,8 +140,10 @@ class LiveLoop:
             try:
                 self._take()
             except CameraError:
+                self.viewfinder.forget()
+                self._watchers.forget(CLASSIFICATION)
+                self._tell(CAMERA, self._camera_facts())
                 self._asked.put(None)
-                self.viewfinder.wake()
             except ServiceError as error:
                 log.debug("a frame was not classified: %s", error)
                 self._stopping.wait(0.2)
@@ -150,25 +157,44 @@ class LiveLoop:
     def _take(self) -> None:
         """One pass: one frame, on its way to be answered."""
         self._stopping.wait(self._temperature.pause())
-        info = self._answering.extractor
-        if info is None:
-            self._stopping.wait(0.2)
-            return
-        now = time.monotonic()
+        slow = self._slow
+        frame = self._show(captioned=not slow)
+        self._must_answer()
+        asked = _Asked(frame, self._extraction.submit(frame.pixels), time.perf_counter(), threading.Event())
+        self._wait(lambda seconds: self._hand_on(asked, seconds))
+        if slow:
+            frame = self._wait(asked.answered.wait) or frame
+            now = time.monotonic()
+            if self.viewfinder.wants(now).annotated:  # not before, so that the caption is that of this very frame
+                self.viewfinder.put(frame._replace(jpeg=None, annotated=self._camera.annotated(self._caption())), now)
+
+    def _show(self, captioned: bool) -> Frame:
+        """Take the newest frame, with pictures for those who look; captioned : whether with an annotated one, too."""
+        info, now = self._answering.extractor, time.monotonic()
+        size = _ANY_SIZE if info is None else (info.input_width, info.input_height)
         view = self.viewfinder.wants(now)
-        with_jpeg, slow = view.plain or self._to_review is not None, self._slow
-        caption = self._caption() if view.annotated and not slow else None
-        frame = self._camera.next(info.input_width, info.input_height, with_jpeg, caption)
+        with_jpeg = view.plain or self._to_review is not None
+        caption = self._caption() if view.annotated and captioned else None
+        frame = self._camera.next(*size, with_jpeg, caption)
         self.captured = frame.captured
         self._tell(CAMERA, self._camera_facts())
         self.viewfinder.put(frame, now)
-        self._must_answer()
-        asked = _Asked(frame, self._extraction.submit(frame.pixels), time.perf_counter(), threading.Event())
-        self._asked.put(asked)
-        if slow:
-            asked.answered.wait()
-            if view.annotated:  # now, so that the caption is that of this very frame
-                self.viewfinder.put(frame._replace(jpeg=None, annotated=self._camera.annotated(self._caption())), now)
+        return frame
+
+    def _wait(self, is_over: Callable[[float], bool]) -> Optional[Frame]:
+        """Wait for the extractor until `is_over(seconds)`; frames go by meanwhile, the newest of them is returned."""
+        frame = None
+        while not is_over(_STEP):
+            frame = self._show(captioned=True)
+        return frame
+
+    def _hand_on(self, asked: _Asked, seconds: float) -> bool:
+        """Have a frame answered; whether there was room for it within this time."""
+        try:
+            self._asked.put(asked, timeout=seconds)
+        except queue.Full:
+            return False
+        return True
 
     def _caption(self) -> str:
         """What is drawn into annotated pictures."""
@@ -179,6 +205,8 @@ class LiveLoop:
         health = self._extraction.health
         if health.state != READY:
             raise ExtractorUnavailable(f"the extractor is {health.state}: {health.reason}")
+        if self._answering.extractor is None:
+            raise ExtractorUnavailable("the extractor was loaded this moment")
 
     def _camera_facts(self) -> Dict[str, Any]:
         return dict(self._camera.state._asdict())
@@ -193,7 +221,7 @@ class LiveLoop:
                 if self._stopping.is_set():
                     return
                 with self._telling:
-                    self._tell_decision(self.decision.lose(time.time()), None)
+                    self._tell_loss()
                 continue
             try:
                 self._answer(asked)
@@ -251,6 +279,12 @@ class LiveLoop:
         reason = wanted or (before if before == NOVEL else None)  # new it was only to the frame before
         if frame.jpeg is not None and reason is not None:
             self._review.keep(frame.jpeg, Sighting(reason, answer, embedding, frame.captured))
+
+    def _tell_loss(self) -> None:
+        """Nothing is decided any more, and who comes now gets no answer from before."""
+        self._watchers.forget(CLASSIFICATION)
+        self._rate = FrameRate()  # which does not count the time until it is back
+        self._tell_decision(self.decision.lose(time.time()), None)
 
     def _tell_decision(self, decided: Decided, frame: Optional[int]) -> None:
         """An event where the decided class has changed."""

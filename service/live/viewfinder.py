@@ -11,6 +11,8 @@ from service.errors import CameraError
 _INTEREST = 5.0  # seconds a picture is made for after somebody asked for one
 _MOST = 40.0  # pictures a second; more than the 30 of most cameras, whose frames come a little early or late
 _JUST_TAKEN = 1.0  # seconds
+_TOO_OLD = 10.0  # seconds, for the newest frame
+_SLOW = 3.0  # times the camera's own pause between two frames, for one that is slower still
 
 
 class View(NamedTuple):
@@ -51,9 +53,10 @@ class Viewfinder:
                 self._due = now + 1.0 / _MOST
                 self._changed.notify_all()
 
-    def wake(self) -> None:
-        """Have those who wait look at the camera's state again."""
+    def forget(self) -> None:
+        """The camera was lost: what was seen before is handed out no more, and who waits looks at its state again."""
         with self._changed:
+            self._frame = {False: None, True: None}
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -62,17 +65,17 @@ class Viewfinder:
             self._closed = True
             self._changed.notify_all()
 
-    def frame(self, timeout: float, after: int = 0, annotated: bool = False) -> Frame:
+    def frame(self, timeout: float, after: int = 0, annotated: bool = False, just_taken: bool = False) -> Frame:
         """The newest frame with its picture: `jpeg`, or `annotated`.
 
-        after : only one with a higher number. Raises `CameraError` when the camera is not there, or gives none for
-        `timeout` seconds.
+        after : only one with a higher number; just_taken : only one as new as the camera can give
+        Raises `CameraError` when the camera is not there, or gives none for `timeout` seconds.
         """
         asked = time.monotonic()
 
         def fresh() -> bool:
             self._until[annotated] = time.monotonic() + _INTEREST
-            return self._fresh(self._frame[annotated], asked, after)
+            return self._fresh(self._frame[annotated], asked, after, just_taken)
 
         with self._changed:
             self._changed.wait_for(lambda: fresh() or self._gone(), timeout)
@@ -80,11 +83,16 @@ class Viewfinder:
                 raise CameraError(self._state().reason or f"the camera gave no new picture for {timeout:g} s")
             return self._frame[annotated]
 
-    def _fresh(self, frame: Optional[Frame], asked: float, after: int) -> bool:
-        """Whether this is the newest frame, or one just taken, of a camera that is there."""
-        if frame is None or frame.number <= after or self._state().state != ONLINE:
+    def _fresh(self, frame: Optional[Frame], asked: float, after: int, just_taken: bool) -> bool:
+        """Whether this is one just taken, of a camera that is there, or, where that will do, the newest."""
+        state = self._state()
+        if frame is None or frame.number <= after or state.state != ONLINE:
             return False
-        return frame.number == self._newest or frame.came > asked - _JUST_TAKEN
+        pause = 1.0 / state.fps if state.fps else 0.0
+        if frame.came > asked - max(_JUST_TAKEN, pause):
+            return True
+        young = frame.came > time.monotonic() - max(_TOO_OLD, _SLOW * pause)
+        return young and frame.number == self._newest and not just_taken
 
     def _gone(self) -> bool:
         return self._closed or self._state().state in (NONE, LOST)

@@ -54,6 +54,11 @@ class Watchers:
             self._newest[kind] = Event(self._number, kind, text)
             self._changed.notify_all()
 
+    def forget(self, kind: str) -> None:
+        """Tell those who come from now on nothing of this kind, until something new is published."""
+        with self._changed:
+            self._newest.pop(kind, None)
+
     def wait(self, after: int, timeout: float) -> List[Event]:
         """The newest event of each kind that came after this number, oldest first; none after `timeout` seconds."""
         with self._changed:

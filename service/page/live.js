@@ -137,7 +137,7 @@ function hearAnswer(answer) {
 	if (!isLive() || isPinned()) return // an answer may come later than the loss
 	showAnswer(answer, answer.decided)
 	clearTimeout(silence)
-	silence = setTimeout(showLoss, Math.max(3000, 4000 / (answer.fps || 0.4)))
+	silence = setTimeout(showLoss, answer.fps ? Math.max(3000, 4000 / answer.fps) : 6000)
 }
 
 function showLoss() {

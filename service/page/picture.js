@@ -95,6 +95,7 @@ async function show(blob) {
 	image.src = URL.createObjectURL(blob)
 	await image.decode().catch(() => {})
 	if (before) URL.revokeObjectURL(before)
+	if (!pinned && (known.camera.state !== "online" || !known.connected)) return // lost meanwhile: this is an old one
 	shown = blob
 	image.hidden = false
 	byId("no-picture").hidden = true

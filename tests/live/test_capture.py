@@ -3,9 +3,11 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,42 @@ def test_live_picture_moves(seeing):
     assert times == sorted(set(times))
     assert all(image.decode(data).shape[2] == 3 for _, data in parts)
     assert len({data for _, data in parts}) > 1
+
+
+def test_live_picture_while_the_extractor_hangs(seeing, camera_folder, make_picture, encode):
+    """It goes on, and what is taught is what the camera sees by then, not what it saw before the extractor hung."""
+    command = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in seeing.child_pids()}
+    extractor = next(pid for pid in command if b"service.extraction" in command[pid])
+    os.kill(extractor, signal.SIGSTOP)
+    try:
+        for number, path in enumerate(sorted(camera_folder.iterdir())):
+            path.write_bytes(encode(make_picture("blue", 70 + number), "PNG"))
+        seeing.wait_for(lambda: colour_of(seeing.get("/v1/camera/snapshot.jpg").body) == "blue", 8.0, "a new picture")
+        assert seeing.get("/v1/status").json["extractor"]["state"] == "ready"
+        with ThreadPoolExecutor(1) as one:
+            capture = one.submit(seeing.post_json, "/v1/camera/capture", {"class": "ball"})
+            time.sleep(0.2)
+            os.kill(extractor, signal.SIGCONT)
+            taught = capture.result(30).json["accepted"]
+    finally:
+        os.kill(extractor, signal.SIGCONT)
+    assert colour_of(seeing.get(f"/v1/examples/{taught[0]['id']}/image").body) == "blue"
+
+
+def colour_of(data: bytes) -> str:
+    """Which of the three a picture has most of."""
+    return ("red", "green", "blue")[int(image.decode(data).mean(axis=(0, 1)).argmax())]
+
+
+def test_live_picture_without_an_extractor(start_daemon, tiny_twins, camera_folder):
+    """What the camera sees is shown, to aim it, though nothing can be answered."""
+    flags = "--model", str(tiny_twins), "--device", "fake:absent", "--camera", str(camera_folder)
+    daemon = start_daemon(*flags, ready=False)
+    daemon.wait_for(lambda: daemon.get("/v1/camera/snapshot.jpg").status == 200, 20, "a picture")
+    status = daemon.get("/v1/status").json
+    assert (status["camera"]["state"], status["extractor"]["state"] != "ready") == ("online", True)
+    refused = daemon.post_json("/v1/camera/capture", {"class": "ball"})
+    assert (refused.status, refused.json["code"]) == (503, "extractor_unavailable")
 
 
 def test_places_at_the_live_picture(seeing):

@@ -1,6 +1,7 @@
 """Frames from a folder camera, watched by several clients at once."""
 
 import contextlib
+import itertools
 import json
 import socket
 import threading
@@ -210,6 +211,9 @@ def test_camera_that_comes_back(start_daemon, tiny_model, camera_folder):
         assert (
             next(data["state"] for event, data in events if event == "camera" and data["state"] != "online") == "lost"
         )
+        with events_of(daemon) as others:  # who comes now is told of no answer from before
+            before_camera = list(itertools.takewhile(lambda kind: kind != "camera", (kind for kind, _ in others)))
+            assert "extractor" in before_camera and "classification" not in before_camera
         for path, data in kept.items():
             path.write_bytes(data)
         assert (
