@@ -194,9 +194,10 @@ def test_live_picture_while_the_extractor_hangs(seeing, camera_folder, make_pict
     extractor = next(pid for pid in command if b"service.extraction" in command[pid])
     os.kill(extractor, signal.SIGSTOP)
     try:
+        time.sleep(1.0)  # until the frames that were under way stand still
         for number, path in enumerate(sorted(camera_folder.iterdir())):
             path.write_bytes(encode(make_picture("blue", 70 + number), "PNG"))
-        seeing.wait_for(lambda: colour_of(seeing.get("/v1/camera/snapshot.jpg").body) == "blue", 8.0, "a new picture")
+        seeing.wait_for(lambda: colour_of(seeing.get("/v1/camera/snapshot.jpg").body) == "blue", 5.0, "a new picture")
         assert seeing.get("/v1/status").json["extractor"]["state"] == "ready"
         with ThreadPoolExecutor(1) as one:
             capture = one.submit(seeing.post_json, "/v1/camera/capture", {"class": "ball"})
