@@ -2,6 +2,8 @@
 
 import base64
 import struct
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -249,3 +251,46 @@ def test_redirects_keep_the_password_to_themselves():
     assert _moved("http://me:pw@camera/a", "https://camera/b") == "https://camera/b"
     with pytest.raises(CameraError, match="no HTTP address"):
         _moved("http://camera/a", "file:///etc/passwd")
+
+
+@pytest.fixture
+def two_hosts():
+    """A camera whose address sends on to another server's picture, and (host, path, sign-in) of all that was asked."""
+    asked, jpeg = [], cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            first = self.server is servers[0]
+            asked.append((servers.index(self.server), self.path, self.headers.get("Authorization")))
+            self.send_response(302 if first else 200)
+            self.send_header("Content-Type", "image/jpeg")
+            self.send_header("Content-Length", "0" if first else str(len(jpeg)))
+            if first:
+                self.send_header("Location", f"http://127.0.0.1:{servers[1].server_port}/picture.jpg")
+            self.end_headers()
+            self.wfile.write(b"" if first else jpeg)
+
+        def log_message(self, *_):
+            """Nothing on standard error."""
+
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
+    for server in servers:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://me:secret@127.0.0.1:{servers[0].server_port}/snap", asked
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_polling_goes_where_it_belongs(two_hosts):
+    """Each picture is asked for at the camera's address; where that sends on to hears nothing of the password."""
+    url, asked = two_hosts
+    source = open_source(CameraOptions(url, fps=50))
+    for _ in range(3):
+        assert source.read().is_jpeg
+    source.close()
+    sign_in = "Basic " + base64.b64encode(b"me:secret").decode()
+    assert asked[:6] == 3 * [(0, "/snap", sign_in), (1, "/picture.jpg", None)]

@@ -65,6 +65,7 @@ class HttpSource(Source):
         self._interval = 1.0 / (fps or _POLLS)
         self._due = time.monotonic()
         self._connection: Optional[http.client.HTTPConnection] = None
+        self._connected_to: Optional[tuple] = None
         self._pictures: Optional[Iterator[bytes]] = None
         self._first: Optional[bytes] = None
         self._broken_before = 0
@@ -126,10 +127,13 @@ class HttpSource(Source):
         raise CameraError(f"it sends on to other addresses more than {_MOST_REDIRECTS} times")
 
     def _request(self, address: Address) -> http.client.HTTPResponse:
-        """Ask on the connection that is there, or, where the other end has closed it, on a new one."""
+        """Ask on the connection that is there, or, where it goes elsewhere or the other end closed it, on a new one."""
+        place = address.scheme, address.host, address.port
+        if place != self._connected_to:  # after a redirect: another host must not see what this one is told
+            self.close()
         kept = self._connection is not None
         if not kept:
-            self._connection = self._connect(address)
+            self._connection, self._connected_to = self._connect(address), place
         try:
             self._connection.request("GET", address.target, headers=address.headers)
             return self._connection.getresponse()
