@@ -63,7 +63,9 @@ class TimedChannel(HTTPChannel):
         if self.last_activity != self._taken:  # by the wall clock, which may be set; so only its changes count
             self._taken, self._taken_at = self.last_activity, now
         if self.answering:
-            return self.total_outbufs_len > 0 and now - self._taken_at > STALL_SECONDS
+            if not self.total_outbufs_len:
+                self._taken_at = now  # there is nothing to take yet
+            return now - self._taken_at > STALL_SECONDS
         if now - self._taken_at > SILENT_SECONDS:
             return True
         if self.between:

@@ -44,8 +44,14 @@ def ended():
 
 
 @pytest.fixture
-def app(ended):
-    """/endless sends until nobody is there; anything else is short."""
+def slowly():
+    """What /slow waits for."""
+    return threading.Event()
+
+
+@pytest.fixture
+def app(ended, slowly):
+    """/endless sends until nobody is there; /slow waits; anything else is short."""
     app = Flask("janitor")
 
     def endless():
@@ -56,6 +62,7 @@ def app(ended):
             ended.set()
 
     app.add_url_rule("/endless", "endless", lambda: Response(endless()))
+    app.add_url_rule("/slow", "slow", lambda: str(slowly.wait(10)))
     app.add_url_rule("/body", "body", lambda: "ok", methods=["GET", "POST"])
     return app
 
@@ -185,6 +192,25 @@ def test_who_takes_nothing_is_let_go(server, client, ended):
     in_server(server, lambda: [one.drop() for one in channels.values()])
     assert ended.wait(10)
     wait_for(lambda: not server.active_channels)
+
+
+def test_an_answer_that_took_long_has_its_time_to_be_taken(server, client, slowly):
+    """While it is made there is nothing to take; the fifteen seconds begin when there is."""
+    client().sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    (channel,) = wait_for(lambda: [one for one in server.active_channels.values() if one.answering])
+    for seconds in (0, STALL_SECONDS + 3):
+        assert overdue(server, seconds) == [False]
+
+    def as_if_answered(seconds: float) -> bool:
+        channel.total_outbufs_len += 1
+        try:
+            return channel.overdue(time.monotonic() + seconds)
+        finally:
+            channel.total_outbufs_len -= 1
+
+    assert in_server(server, lambda: as_if_answered(STALL_SECONDS + 4)) is False
+    assert in_server(server, lambda: as_if_answered(2 * STALL_SECONDS + 4)) is True
+    slowly.set()
 
 
 @pytest.fixture
