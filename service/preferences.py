@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
-from service.addresses import masked
+from service.addresses import masked, unmasked
 from service.errors import Conflict, SettingsInvalid
 from service.settings import BY_RELOAD, COMMAND_LINE, ENVIRONMENT, FIELDS, Settings, did_you_mean, parse
 from service.store import Store
@@ -122,6 +122,8 @@ class Preferences:
             if isinstance(now, str) and value == masked(now) != now:
                 continue  # it was shown with its password hidden, and comes back like that
             try:
+                if isinstance(now, str) and isinstance(value, str) and masked(now) != now:
+                    value = unmasked(value, now)
                 found[name] = None if value is None and _changeable(name) else _checked(name, value)
             except ValueError as error:
                 errors.append({"field": name[:50], "detail": str(error)})

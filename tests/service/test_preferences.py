@@ -127,6 +127,35 @@ def test_hidden_password_comes_back(start):
     assert preferences.settings.decide_frames == 2
 
 
+@pytest.mark.parametrize(
+    ("before", "sent", "now"),
+    [
+        ("rtsp://me:se:cr/et@camera/1", "rtsp://me:***@camera/2", "rtsp://me:se:cr/et@camera/2"),
+        ("rtsp://me:secret@camera/1", " rtsp://me:***@camera/1?x=1", "rtsp://me:secret@camera/1?x=1"),
+        ("http://camera/a?key=k1&token=t", "http://camera/b?key=***&token=***", "http://camera/b?key=k1&token=t"),
+        ("http://camera/a?key=k1", "http://camera/a?key=k2", "http://camera/a?key=k2"),
+        ("rtsp://me:secret@camera/1", "rtsp://me:other@camera/1", "rtsp://me:other@camera/1"),
+        ("rtsp://me:secret@camera/1", "0", "0"),
+    ],
+)
+def test_address_that_is_edited_keeps_its_secrets(start, before, sent, now):
+    """They were hidden to who edits the rest."""
+    preferences = start()
+    preferences.change({"camera": before})
+    preferences.change({"camera": sent})
+    assert preferences.settings.camera.strip() == now
+
+
+@pytest.mark.parametrize("sent", ["rtsp://me:***@other/1", "rtsp://you:***@camera/1", "http://me:***@camera/1"])
+def test_hidden_password_goes_nowhere_else(start, sent):
+    """Who does not know it can't have it sent to another host; nor is *** taken for one."""
+    preferences = start()
+    preferences.change({"camera": "rtsp://me:secret@camera/1"})
+    with pytest.raises(SettingsInvalid, match="write it out"):
+        preferences.change({"camera": sent})
+    assert preferences.settings.camera == "rtsp://me:secret@camera/1"
+
+
 def test_choices_of_another_version(start, caplog):
     """What is no setting any more, or out of bounds by now, is not used; the rest is."""
     store = start()._store
