@@ -75,7 +75,7 @@ class Answering:
     extractor : whose embeddings are used; None until `Versions.adopt`
     manifest, model_path : of that extractor; pipeline : what its embeddings go through before they are compared
     pretrained : names of the pre-trained classes that are kept
-    changed : set whenever the live model has learnt or forgotten something
+    changed : set whenever what is taught has changed
     changes : grows with every change of classes and examples
     """
 
@@ -246,14 +246,14 @@ class Answering:
             _teach(taught, forget, learn)
         with self._lock:
             self._settle(names)
-            self._disabled, self._revision = disabled, revision
+            is_news, self._disabled, self._revision = revision != self._revision, disabled, revision
             if self._version is not None:
                 self._drop_absent(self._version.head)
             if many:
                 self._live = taught
             else:
                 _teach(self._live, forget, learn)
-        if forget or learn:
+        if is_news or forget or learn:
             self.changed.set()
 
     def copy_live(self) -> LiveCopy:

@@ -37,6 +37,17 @@ def answered(daemon, data):
     return {one["class"]: one["score"] for one in daemon.classify(data, PNG).json["predictions"]}
 
 
+def examined(daemon) -> None:
+    """Wait until the doctor has looked through what is taught now."""
+
+    def is_done() -> bool:
+        report = daemon.get("/v1/models/live/report").json
+        revision = daemon.get("/v1/status").json["model"]["revision"]
+        return report.get("findings") is not None and report["revision"] == revision
+
+    daemon.wait_for(is_done, 20, "what the doctor says")
+
+
 def enabled(daemon):
     """Which classes are enabled, and how many the status says they are."""
     listed = {one["name"]: one["enabled"] for one in daemon.get("/v1/classes").json["items"]}
@@ -101,11 +112,13 @@ def test_training_leaves_it_out(taught, picture):
 def test_pictures_for_a_disabled_class(taught, picture):
     """They are stored, and the answer says that they are not taught yet."""
     turn(taught, "green", False)
+    examined(taught)
     before = answered(taught, picture("green", 70))
     reply = taught.teach("green", picture("green", 50), PNG)
     assert (reply.status, reply.json["class_examples"]) == (201, 5)
     assert "is disabled: the picture is stored" in reply.json["accepted"][0]["warnings"][-1]
     assert answered(taught, picture("green", 70)) == before
+    examined(taught)
 
 
 def test_what_is_refused(taught):
