@@ -22,6 +22,7 @@ from service.http.schemas import (
     STEP,
     STEP_OR_NULL,
     TEXT,
+    YES_OR_NO,
     also,
     file_answers,
     flag,
@@ -47,13 +48,15 @@ MOST_DELETED = 1000  # at once
     answers={
         201: "Taught",
         **PICTURE_PROBLEMS,
+        404: "class_not_found",
         409: "class_pretrained",
         422: (*PICTURE_PROBLEMS[422], "class_missing", "name_invalid", "nothing_accepted"),
     },
     query=[
-        Parameter("class", CLASS_NAME, "made when it is missing", required=True),
+        Parameter("class", CLASS_NAME, "made when it is missing, unless create says otherwise", required=True),
         Parameter("client_id", OWN_TEXT, "the client's own name for the pictures"),
         Parameter("capture", OWN_TEXT, "frames taken together share it, and are never on both sides of a measurement"),
+        Parameter("create", dict(YES_OR_NO, default=True), "whether a missing class is made"),
         flag("measure", "measure the accuracy afterwards, however long that takes"),
     ],
     body=PICTURES,
@@ -65,7 +68,7 @@ def add_examples():
     if not prepared:
         return _nothing_accepted(rejected)
     parts = services()
-    outcome = parts.lessons.teach(name, prepared, _origin(), truth("measure"))
+    outcome = parts.lessons.teach(name, prepared, _origin(), truth("measure"), truth("create", True))
     parts.live.tell_model()
     return jsonify({**outcome.as_dict(), "rejected": rejected}), 201
 

@@ -29,7 +29,7 @@ async function problemOf(response) {
 	return new Problem(response.status, body, Number(response.headers.get("Retry-After")) || 0)
 }
 
-// The signal that ends requests when the connection is lost: without power or Wi-Fi nothing else does for minutes.
+// Ends requests when the connection is lost: without power or Wi-Fi nothing else does for minutes.
 let line = new AbortController()
 export const whileConnected = () => ({signal: line.signal})
 
@@ -51,12 +51,8 @@ export const remove = (path, body) => sendJson("DELETE", path, body)
 
 // One picture as a raw body; a daemon that is busy (503) is asked again when it says.
 export async function sendPicture(path, picture, signal) {
-	const options = {
-		method: "POST",
-		body: picture,
-		signal,
-		headers: {"Content-Type": picture.type || "application/octet-stream"}
-	}
+	const headers = {"Content-Type": picture.type || "application/octet-stream"}
+	const options = {method: "POST", body: picture, signal, headers}
 	for (let turn = 1; ; turn++) {
 		try {
 			return await getJson(path, options)
@@ -82,7 +78,7 @@ export function upload(path, file, type, onshare) {
 	})
 }
 
-// Server-Sent Events by fetch: EventSource can't tell a 401 or a 503 from a lost connection. Silence is one, too.
+// Server-Sent Events by fetch: EventSource can't tell a 401 or a 503 from a lost connection.
 export async function readEvents(path, onevent, onopen = () => {}) {
 	const silence = new AbortController()
 	let timer = 0

@@ -99,7 +99,7 @@ function showTitle(card, name) {
 }
 
 function rename(card, name) {
-	const input = make("input", {value: name, maxlength: 100, "aria-label": `New name of ${name}`, class: "rename"})
+	const input = make("input", {value: name, maxlength: 100, autocapitalize: "off", "aria-label": `New name of ${name}`, class: "rename"})
 	let over = false
 	const end = focus => {
 		over = true
@@ -113,7 +113,7 @@ function rename(card, name) {
 	}
 	input.onkeydown = event => {
 		event.stopPropagation()
-		if (event.key === "Enter") {
+		if (event.key === "Enter" && !event.isComposing) {
 			event.preventDefault() // it would press the title, which has the focus then
 			commit(true)
 		}

@@ -16,7 +16,7 @@ const seen = new IntersectionObserver(entries => {
 const cards = () => [...byId("classes").children]
 const itemOf = card => known.taught.find(item => item.name === card.dataset.name)
 
-// Cards that stay are kept as they are: somebody may be typing in one, or holding its button.
+// Cards that stay are kept: somebody may be typing in one, or holding its button.
 function show() {
 	const here = new Map(cards().map(card => [card.dataset.name, card]))
 	const wanted = known.taught.map(item => updateCard(here.get(item.name) || watched(makeCard(item.name)), item))

@@ -1,4 +1,4 @@
-// Loss and accuracy by epoch, as small drawings that say their figures in words as well.
+// Loss and accuracy by epoch, as small drawings with their figures in words.
 import {draw, make, quiet} from "./dom.js"
 import {percent} from "./words.js"
 
@@ -46,10 +46,6 @@ function chart(rows, fields, top, label) {
 		return points.length ? draw("polyline", {points: points.join(" "), class: `line line-${index + 1}`}) : null
 	})
 	const grid = [0, 0.5, 1].map(share => draw("path.grid", {d: `M0 ${PAD + share * (HEIGHT - 2 * PAD)}H${WIDTH}`}))
-	return draw(
-		"svg",
-		{viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, class: "chart"},
-		...grid,
-		...lines
-	)
+	const looks = {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, class: "chart"}
+	return draw("svg", looks, ...grid, ...lines)
 }

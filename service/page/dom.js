@@ -1,4 +1,4 @@
-// Making and finding elements. Text only ever goes in as text: names of classes are a stranger's input.
+// Making and finding elements. Text goes in as text only: names are a stranger's input.
 
 export const byId = id => document.getElementById(id)
 
@@ -25,7 +25,7 @@ function set(element, name, value) {
 	else element.setAttribute(name, value)
 }
 
-// Puts other children into an element. The focus in there stays about at its place, where another Enter does no harm.
+// Puts other children into an element. The focus stays about there, where another Enter does no harm.
 export function replace(element, ...children) {
 	const places = () => [...element.querySelectorAll("button, input, select, a, [tabindex='0']")]
 	const place = places().indexOf(document.activeElement)
@@ -33,16 +33,24 @@ export function replace(element, ...children) {
 	if (place < 0 || document.activeElement !== document.body) return
 	const left = places()
 		.slice(0, place + 1)
-		.filter(one => !one.matches(":disabled, .danger, .move"))
+		.filter(one => !one.matches(":disabled, .danger, .move, .choice"))
 	;(left.pop() || byId("work")).focus({preventScroll: true})
 }
 
-// Whether a view has to be drawn anew: what is the same stays, with the focus in it and what was typed.
+// Whether a view has to be drawn anew: what is the same stays, with focus and what was typed.
 export function isNews(view, facts) {
 	const before = view.dataset.facts
 	view.dataset.facts = JSON.stringify(facts)
 	return view.dataset.facts !== before
 }
+
+// choices : [value, words] each
+export const select = (attributes, choices, chosen) =>
+	make(
+		"select",
+		attributes,
+		...choices.map(([value, words]) => make("option", {value, selected: String(value) === String(chosen)}, words))
+	)
 
 export function button(text, onclick, classes = null, attributes = {}) {
 	return make("button", {type: "button", class: classes, onclick, ...attributes}, text)
@@ -71,7 +79,7 @@ export const pager = (page, pages, turn) =>
 		button("Older", () => turn(1), "small", {disabled: page >= pages - 1})
 	)
 
-// A table that may be wider than its place. titles : texts or elements, "" for none; lines : rows of cells
+// A table that may be wider than its place. titles : texts or elements, "" for none
 export function table(label, titles, lines, attributes = {}) {
 	const top = titles.map(title => make(title ? "th" : "td", {scope: title ? "col" : null}, title))
 	const inside = make("table", attributes, make("thead", make("tr", ...top)), make("tbody", ...lines))

@@ -1,10 +1,10 @@
-// Files and folders that are dropped or chosen: which pictures, and which class each belongs to.
+// Files and folders that are dropped or chosen, and the class each belongs to.
 import {byId} from "./dom.js"
 import {attempt} from "./messages.js"
 import {classifyPicture} from "./live.js"
 import {isPicture, teachAll} from "./uploads.js"
 
-// What was dropped, as [{file, folder}]; folder : the name of the folder a picture lies in, null outside of any.
+// What was dropped, as [{file, folder}]; folder : the one a picture lies in, null outside of any.
 export async function dropped(transfer) {
 	const entries = [...transfer.items]
 		.filter(item => item.kind === "file")
@@ -27,7 +27,7 @@ async function walk(folder, found) {
 	}
 }
 
-const list = reader => new Promise((resolve, reject) => reader.readEntries(resolve, reject)) // a hundred at a time
+const list = reader => new Promise((resolve, reject) => reader.readEntries(resolve, reject))
 const fileOf = entry => new Promise((resolve, reject) => entry.file(resolve, reject))
 
 function folderOf(file) {
@@ -39,7 +39,7 @@ async function teachFolders(found) {
 	const work = found.filter(one => one.folder && isPicture(one.file)).map(one => ({name: one.folder, file: one.file}))
 	if (!work.length)
 		throw new Error(
-			"There are no pictures in folders here. Each folder's name becomes a class; JPEG, PNG, WebP and BMP are pictures."
+			"There are no pictures in folders here. A folder's name becomes a class; JPEG, PNG, WebP and BMP are pictures."
 		)
 	await teachAll(work, byId("folder-state"))
 }

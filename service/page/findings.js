@@ -55,10 +55,10 @@ function pictureWithFixes(example, {code, classes}, mended) {
 	const fix = (text, work, looks) => working(text, () => work().then(mended), looks)
 	return make(
 		"div.fix",
-		thumbnail(example, "the picture it is about", mended),
+		thumbnail(example, `in ${example.class}`, mended),
 		row(
 			code === "wrong_label" && fix(`Move to ${classes[1]}`, () => moveExample(example, classes[1]), "small move"),
-			MENDED[code] && fix("Delete", () => deleteExample(example), "small danger")
+			MENDED[code] && fix(`Delete from ${example.class}`, () => deleteExample(example), "small danger")
 		)
 	)
 }

@@ -28,7 +28,7 @@ export function openGallery(name) {
 	attempt(show)
 }
 
-// The daemon lists the oldest first; these pages are counted from the other end. total : how many there are
+// The daemon lists the oldest first; these pages count from the other end.
 export async function newest(name, total, page, size) {
 	const end = total - page * size
 	const start = Math.max(0, end - size)

@@ -1,4 +1,4 @@
-// Following a job to its end, by its events; asked for again when the connection breaks.
+// Following a job to its end, by its events.
 import {getJson, pause, readEvents, url, whileConnected} from "./api.js"
 
 export const goesOn = job => job.state === "queued" || job.state === "running"

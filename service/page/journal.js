@@ -8,7 +8,7 @@ import {count, when} from "./words.js"
 const SHOWN = 8
 const MOST = 1000 // steps that are looked through, and that can be taken back at once
 const OF_MODELS = ["activate", "delete_version"] // change nothing that is taught
-// An import is taken back whole; older daemons didn't note which of its steps belong together.
+// Older daemons didn't note the steps of an import.
 const canUndo = ({action, details}) => action !== "undo" && (action !== "import" || "job" in details)
 
 export async function journalCard(card) {
@@ -33,7 +33,7 @@ export async function journalCard(card) {
 	}
 }
 
-// The newest ones, as many steps as that takes. The pictures of one recording came by many, and count and go as one.
+// The newest ones; the pictures of one recording came by many steps, and count and go as one.
 async function gestures() {
 	for (let size = 5 * SHOWN; ; size *= 5) {
 		const {items, total} = await getJson(`/v1/journal?size=${size}`)

@@ -1,4 +1,4 @@
-// What the page knows of the daemon: its classes and its status; asked for anew when something changes.
+// What the page knows of the daemon: its classes and its status.
 import {getJson, pause, whileConnected} from "./api.js"
 import {byId, make, replace} from "./dom.js"
 import {showError} from "./messages.js"
@@ -74,13 +74,11 @@ export async function keepStatus() {
 	for (;;) {
 		await pause(STATUS_EVERY)
 		if (known.connected && !document.hidden)
-			await refreshStatus().catch(() => {
-				/* the stream notices */
-			})
+			await refreshStatus().catch(() => {}) // the stream notices
 	}
 }
 
-// A change comes with several events, and this page may have made it: what was asked for since holds it already.
+// A change comes with several events, and what was asked for since holds it already.
 async function refreshSoon() {
 	const before = begun
 	await pause(AT_MOST_EVERY)

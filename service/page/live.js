@@ -1,4 +1,4 @@
-// What it sees: the decided class in large letters, the raw one beside it, and a bar for each class.
+// What it sees: the decided class in large letters, the raw one, and a bar for each class.
 import {sendPicture} from "./api.js"
 import {mustBePicture, teachPictures} from "./uploads.js"
 import {chooser} from "./chooser.js"
@@ -44,7 +44,7 @@ function showDetails(answer) {
 	byId("details").textContent = parts.filter(Boolean).join(" · ")
 }
 
-// Bars stay where they are. Of many classes those with the most have one; the order is that of the classes.
+// Of many classes those with the most have a bar; the order is that of the classes.
 function showBars(predictions) {
 	const scores = new Map(predictions.map(one => [one.class, one.score]))
 	for (const name of new Set([...strength.keys(), ...scores.keys()])) {
@@ -71,7 +71,7 @@ function chooseBars(scores) {
 	if (taught.length && taught.length <= MOST_BARS && ![...scores.keys()].some(name => place(name) < 0)) return taught
 	const strong = [...strength.entries()].sort((one, other) => other[1] - one[1]).map(([name]) => name)
 	const kept = strong.slice(0, 2 * MOST_BARS).filter(name => bars.includes(name))
-	const [best] = [...scores].sort((one, other) => other[1] - one[1]) // of now; it need not have been strong before
+	const [best] = [...scores].sort((one, other) => other[1] - one[1])
 	const names = [...(best || []).slice(0, 1), ...kept, ...strong.filter(name => scores.has(name))]
 	return [...new Set(names)].slice(0, MOST_BARS).sort(byPlace)
 }
@@ -118,15 +118,20 @@ function showPinned(file) {
 		await teachPictures(name, [file])
 		await attempt(() => classifyPicture(file))
 	}
-	const back = button(isLive() ? "Back to the camera" : "Close the picture", letGo, "small")
+	const back = button(isLive() ? "Back to the camera" : "Close the picture", goBack, "small")
 	replace(place, make("p.row", make("strong", "Your picture"), back), chooser("Teach it as", teach, {most: 4}))
 	place.hidden = false
 }
 
 function letGo() {
+	if (!isPinned()) return
 	byId("pinned").hidden = true
 	unpin()
 	if (!isLive()) showNoAnswer()
+}
+
+function goBack() {
+	letGo()
 	byId("why").focus()
 }
 
@@ -177,6 +182,8 @@ export function startLive() {
 	byId("fill").hidden = !document.fullscreenEnabled
 	byId("fill").onclick = fillScreen
 	hear("classification", hearAnswer)
+	hear("recording", letGo)
+	hear("shown", panel => panel === "teach" || letGo()) // elsewhere it would look live
 	for (const kind of ["camera", "extractor"]) hear(kind, () => isLive() || showLoss())
 	hear("classes", forgetGone)
 	hear("picture", () => {

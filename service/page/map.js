@@ -1,4 +1,4 @@
-// All examples as dots: alike ones lie together. A class has a colour and a shape; the keyboard walks from dot to dot.
+// All examples as dots: alike ones lie together. A class has a colour and a shape.
 import {getJson, url} from "./api.js"
 import {byId, button, draw, make, quiet, replace} from "./dom.js"
 import {openExample} from "./example.js"
@@ -69,7 +69,7 @@ async function load() {
 		here = null
 		const rest = map.total > map.shown ? `${map.shown} of ${count(map.total, "picture")} are drawn. ` : ""
 		const share = (map.explained || []).reduce((sum, one) => sum + one, 0)
-		parts.note.textContent = `${rest}Each sign is a picture; like ones lie together. One among those of another class may have the wrong name.${share ? ` The drawing holds ${percent(share)} of the differences.` : ""}`
+		parts.note.textContent = `${rest}Each sign is a picture; like ones lie together. One among another class may be wrong.${share ? ` The drawing holds ${percent(share)} of the differences.` : ""}`
 		replace(parts.view, make("div.card", parts.legend, parts.frame, parts.note, parts.said))
 		show()
 	} catch (error) {
@@ -102,11 +102,8 @@ function show() {
 }
 
 function legendButton(name) {
-	const sample = draw(
-		"svg",
-		{viewBox: "-8 -8 16 16", class: `sample ${hue(name)}`, "aria-hidden": "true"},
-		draw("path", {d: shape(name), class: "dot"})
-	)
+	const looks = {viewBox: "-8 -8 16 16", class: `sample ${hue(name)}`, "aria-hidden": "true"}
+	const sample = draw("svg", looks, draw("path", {d: shape(name), class: "dot"}))
 	const element = button(
 		"",
 		() => {

@@ -1,4 +1,4 @@
-// What the page says: errors, what was done (with Undo), and banners for what is lost.
+// What the page says: errors, what was done, and banners for what is lost.
 import {post} from "./api.js"
 import {button, byId, make, replace} from "./dom.js"
 import {tell} from "./news.js"
@@ -11,7 +11,7 @@ let timer = 0
 let newest = [] // steps of what was done last on this page
 
 export function showError(error) {
-	if (error.status === 401 || error.name === "AbortError") return // signing in is the way on, nothing else is said
+	if (error.status === 401 || error.name === "AbortError") return // signing in is the way on
 	const close = button("Close", () => byId("message").toggleAttribute("hidden", true), "small")
 	replace(byId("message"), make("span", said(error)), close)
 	byId("message").hidden = false
@@ -29,7 +29,7 @@ export async function attempt(work) {
 	}
 }
 
-// Says what was done; steps : its number in the journal, or those of all its requests, to take it back.
+// Says what was done; steps : of all its requests in the journal, to take it back.
 export function done(text, ...steps) {
 	const toast = byId("toast")
 	const parts = [make("span", text)]
@@ -63,7 +63,7 @@ addEventListener("keydown", event => {
 	undo(newest)
 })
 
-// A banner stays as long as what it says is true; an empty text takes it away. action : a button that mends it
+// A banner stays as long as it is true; an empty text takes it away. action : a button that mends it
 export function banner(id, text, action = null) {
 	const place = byId("banners")
 	let line = place.querySelector(`[data-id="${id}"]`)
@@ -77,7 +77,7 @@ export function banner(id, text, action = null) {
 	replace(line, make("p", text), action)
 }
 
-// Says in a view why it can't be shown: a daemon of an older version, or an error.
+// Says in a view why it can't be shown.
 export function unavailable(view, error, what) {
 	const text =
 		error.status === 404 ? `This board's coral-learn does not offer ${what}. A newer version does.` : said(error)

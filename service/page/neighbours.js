@@ -2,7 +2,7 @@
 import {make, quiet} from "./dom.js"
 import {percent} from "./words.js"
 
-// nearest : as /v1/classify?explain=true gives them; picture : makes the small picture of one, said in words
+// nearest : as /v1/classify?explain=true gives them; picture : makes the small picture of one
 export function neighbours(nearest, picture) {
 	if (!nearest.length) return quiet("There is nothing stored to compare with yet.")
 	const items = nearest.map(one => {

@@ -1,5 +1,5 @@
-// How to train, folded away: each choice with a line on what it does. Only what was changed is sent.
-import {make, quiet} from "./dom.js"
+// How to train, folded away. Only what was changed is sent.
+import {make, quiet, select} from "./dom.js"
 
 const HEADS = [
 	["auto", "Best of all", "Tries every kind on your pictures and takes the one that does best."],
@@ -15,12 +15,7 @@ const ACTIVATE = [
 ]
 const GENERAL = [["held_out", "Set aside", 0.2, "share of the pictures kept back to measure with, 0 to 0.5"]]
 const SOFTMAX = [
-	[
-		"search_seconds",
-		"Search for better options",
-		0,
-		"seconds to try others of the options below; 0 takes them as they are"
-	],
+	["search_seconds", "Search for better options", 0, "seconds to try others; 0 takes these as they are"],
 	["epochs", "Epochs", 60, "rounds over all pictures"],
 	["learning_rate", "Learning rate", 0.001, "how large a step is; lower it when the loss jumps"],
 	["batch_size", "Batch", 32, "pictures a step"],
@@ -31,12 +26,12 @@ const SOFTMAX = [
 ]
 
 export function optionFields() {
-	const head = select("head", "Kind of model", HEADS)
+	const head = described("head", "Kind of model", HEADS)
 	const softmax = make(
 		"fieldset",
 		make("legend", "For softmax regression"),
 		...SOFTMAX.map(number),
-		select("optimizer", "Optimizer", [
+		described("optimizer", "Optimizer", [
 			["adam", "adam", "finds its own step sizes"],
 			["sgd", "sgd", "plain steps, as Coral's own"]
 		]),
@@ -54,13 +49,13 @@ export function optionFields() {
 		"details",
 		{id: "train-options"},
 		make("summary", "Options"),
-		make("div.fields", head, select("activate", "Let it answer", ACTIVATE), ...GENERAL.map(number), softmax)
+		make("div.fields", head, described("activate", "Let it answer", ACTIVATE), ...GENERAL.map(number), softmax)
 	)
 }
 
-function select(name, label, choices) {
+function described(name, label, choices) {
 	const note = quiet(choices[0][2])
-	const element = make("select", {name}, ...choices.map(([value, text]) => make("option", {value}, text)))
+	const element = select({name}, choices, choices[0][0])
 	element.addEventListener("change", () => {
 		note.textContent = choices.find(([value]) => value === element.value)[2]
 	})

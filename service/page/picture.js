@@ -1,4 +1,4 @@
-// The live picture: the camera's stream, read here piece by piece, to know its end, its errors and its newest frame.
+// The live picture: the camera's stream, read piece by piece, to know its end and its errors.
 import {call, pause, whileConnected} from "./api.js"
 import {byId} from "./dom.js"
 import {known} from "./known.js"
@@ -34,7 +34,7 @@ function turn() {
 	if (known.camera.state !== "online" && !pinned) hide()
 }
 
-// True when the stream went well until it ended; a full or missing one is replaced by single pictures for a while.
+// True when it went well until it ended; a full or missing one is replaced by single pictures for a while.
 async function stream() {
 	reading = new AbortController()
 	const started = Date.now()
@@ -61,7 +61,7 @@ async function poll() {
 	}
 }
 
-// multipart/x-mixed-replace: each part has its length; pictures that came meanwhile are passed over.
+// multipart/x-mixed-replace: each part has its length; of several pictures the last counts.
 async function readParts(response, onpicture) {
 	const reader = response.body.getReader()
 	let bytes = new Uint8Array()
@@ -95,7 +95,7 @@ async function show(blob) {
 	image.src = URL.createObjectURL(blob)
 	await image.decode().catch(() => {})
 	if (before) URL.revokeObjectURL(before)
-	if (!pinned && (known.camera.state !== "online" || !known.connected)) return // lost meanwhile: this is an old one
+	if (!pinned && (known.camera.state !== "online" || !known.connected)) return // lost meanwhile
 	shown = blob
 	image.hidden = false
 	byId("no-picture").hidden = true

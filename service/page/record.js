@@ -1,8 +1,9 @@
-// Hold to record: as long as the button is held, by finger, mouse or key, the camera's frames become examples.
+// Hold to record: as long as the button is held, the camera's frames become examples.
 import {pause, post, whileConnected} from "./api.js"
 import {byId, make, replace} from "./dom.js"
 import {known, refresh} from "./known.js"
 import {done, showError} from "./messages.js"
+import {tell} from "./news.js"
 import {count, taughtWords} from "./words.js"
 
 const INTERVAL = 200 // milliseconds between frames
@@ -72,6 +73,7 @@ class Hold {
 		if (this.element.getAttribute("aria-disabled") === "true")
 			return this.tell(`Can't record: ${whyNot()}.`, "camera")
 		this.held = true
+		tell("recording") // a chosen picture gives way to what the camera sees
 		if (!this.running) this.run()
 	}
 
@@ -98,7 +100,7 @@ class Hold {
 		try {
 			await this.take()
 			while (this.held) {
-				await pause(INTERVAL) // frame by frame, so that nothing is taken after the button was let go
+				await pause(INTERVAL) // nothing is taken after the button was let go
 				if (this.held) await this.take()
 			}
 		} catch (error) {
@@ -120,13 +122,14 @@ class Hold {
 		} catch (error) {
 			if (error.code !== "extractor_busy" || !turns) throw error
 			await pause(1000 * (error.retryAfter || 1))
-			await this.take(turns - 1)
+			if (this.held || !this.kept) await this.take(turns - 1)
 		}
 	}
 
 	count(answer) {
-		this.kept += answer.accepted.length
-		this.alike += answer.near_duplicates
+		const again = answer.accepted.filter(one => one.duplicate).length
+		this.kept += answer.accepted.length - again
+		this.alike += answer.near_duplicates + again
 		this.steps.push(answer.step)
 		const alike = this.alike ? `, ${this.alike} too alike and left out` : ""
 		const words = `${count(this.kept, "picture")} kept${alike}.${taughtWords(answer, known.taught)}`

@@ -1,8 +1,8 @@
-// How good a model is: on pictures it has not seen, by class, and which it mistakes for which.
+// How good a model is, by class, and which it mistakes for which.
 import {getJson, pause, url} from "./api.js"
 import {confusion} from "./confusion.js"
 import {curves} from "./curve.js"
-import {bar, byId, make, quiet, replace} from "./dom.js"
+import {bar, byId, make, quiet, replace, select} from "./dom.js"
 import {findings} from "./findings.js"
 import {hue, known} from "./known.js"
 import {attempt, unavailable} from "./messages.js"
@@ -23,7 +23,7 @@ export function startResults() {
 		show()
 	})
 	hear("status", () => {
-		if (known.status.model.revision !== undefined && byId("results").dataset.of !== state()) show()
+		if (byId("results").dataset.of !== state()) show()
 	})
 	hear("classes", () => {
 		if (!known.taught.length || byId("results").dataset.of !== state()) show()
@@ -85,22 +85,14 @@ async function show() {
 }
 
 function choice(models, version) {
-	const select = make(
-		"select",
-		{id: "results-of", "aria-label": "Results of"},
-		...models.map(one =>
-			make(
-				"option",
-				{value: one.version, selected: String(one.version) === String(version)},
-				`${versionName(one.version)}, ${headName(one.head)}${one.active ? " (answers now)" : ""}`
-			)
-		)
-	)
-	select.onchange = () => {
-		chosen = select.value
+	const words = one => `${versionName(one.version)}, ${headName(one.head)}${one.active ? " (answers now)" : ""}`
+	const choices = models.map(one => [one.version, words(one)])
+	const field = select({id: "results-of", "aria-label": "Results of"}, choices, version)
+	field.onchange = () => {
+		chosen = field.value
 		attempt(show)
 	}
-	return make("div.row", make("h3", "Results"), select)
+	return make("div.row", make("h3", "Results"), field)
 }
 
 // What has no figure, and why. model : as /v1/models lists it

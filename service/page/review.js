@@ -1,4 +1,4 @@
-// Frames the model was unsure of: each gets a class or goes. What is answered here teaches the most.
+// Frames the model was unsure of: each gets a class or goes.
 import {getJson, post, remove, url} from "./api.js"
 import {chooser} from "./chooser.js"
 import {confirm, working} from "./dialog.js"
@@ -10,8 +10,10 @@ import {isShown, whenShown} from "./tabs.js"
 import {bytes, count, percent, when} from "./words.js"
 
 const SIZE = 12
+const TWICE = 500 // milliseconds
 
 let page = 0
+let moved = 0 // when another frame came to the place of one
 let offered = "" // the classes that have buttons
 
 export function startReview() {
@@ -83,7 +85,8 @@ function frame(item) {
 		done(`It is ${name} now.`, taught.step)
 		await over()
 	}
-	const drop = working("Discard", () => remove(url`/v1/review/${item.id}`).then(over), "small danger")
+	const drop = () => remove(url`/v1/review/${item.id}`).then(over)
+	const discard = working("Discard", () => meant(drop), "small danger")
 	return make(
 		"li.card",
 		{"data-id": item.id},
@@ -92,8 +95,8 @@ function frame(item) {
 			"div.stack",
 			make("strong", reason(item)),
 			quiet(when(item.captured)),
-			chooser("This is", give, {first, most: 5}),
-			row(drop)
+			chooser("This is", name => meant(() => give(name)), {first, most: 5}),
+			row(discard)
 		)
 	)
 }
@@ -106,7 +109,11 @@ function reason(item) {
 
 async function over() {
 	await Promise.all([show(), refresh()])
+	moved = Date.now()
 }
+
+// The next frame comes to where one was: the second press of two was not meant for it.
+const meant = work => (Date.now() - moved < TWICE ? null : work())
 
 function turn(by) {
 	page += by

@@ -1,7 +1,7 @@
-// What can be set, and where what can't be is set; the data set as one file; what was done lately.
+// What can be set; the data set as one file; what was done lately.
 import {getJson, patch} from "./api.js"
 import {dataCard} from "./archive.js"
-import {byId, isNews, make, quiet, replace, row, table} from "./dom.js"
+import {byId, isNews, make, quiet, replace, row, select, table} from "./dom.js"
 import {journalCard} from "./journal.js"
 import {known} from "./known.js"
 import {attempt, done, unavailable} from "./messages.js"
@@ -83,10 +83,8 @@ function field(item) {
 	const input = inputOf(item)
 	const wrong = make("p.bad", {id: `wrong-${item.name}`})
 	input.setAttribute("aria-describedby", wrong.id)
-	const words =
-		item.kind === "yes_or_no"
-			? make("label.switch", input, titleOf(item.name))
-			: make("label", titleOf(item.name), input)
+	const title = titleOf(item.name)
+	const words = item.kind === "yes_or_no" ? make("label.switch", input, title) : make("label", title, input)
 	const given = item.fixed_by ? quiet(`Given by ${item.fixed_by}; change it there.`) : null
 	return make("div.field", {"data-field": item.name}, words, quiet(item.help), given, wrong)
 }
@@ -97,11 +95,7 @@ function inputOf(item) {
 	const common = {name: item.name, disabled: Boolean(item.fixed_by)}
 	if (item.kind === "yes_or_no") return make("input", {type: "checkbox", checked: Boolean(item.value), ...common})
 	if (item.choices && item.choices.length)
-		return make(
-			"select",
-			common,
-			...item.choices.map(one => make("option", {value: one, selected: String(one) === String(item.value)}, one))
-		)
+		return select(common, item.choices.map(one => [one, one]), item.value)
 	return make("input", {
 		type: isNumber(item) ? "number" : "text",
 		step: item.kind === "integer" ? "1" : "any",

@@ -1,4 +1,4 @@
-// Signing in with a token, sent once and kept nowhere; from then on a cookie that no script can read says who we are.
+// Signing in: a token is sent once and kept nowhere; then a cookie that no script can read says who we are.
 import {byId} from "./dom.js"
 import {post, remove} from "./api.js"
 import {refresh} from "./known.js"

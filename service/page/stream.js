@@ -49,18 +49,14 @@ function lost(reason) {
 }
 
 function showCamera(camera) {
-	const words = {online: "camera on", none: "no camera", starting: "camera starts", lost: "camera lost", away: ""}
+	const states = {online: "camera on", none: "no camera", starting: "camera starts", lost: "camera lost", away: ""}
 	const drawn = camera.state === "online" && camera.kind === "drawn"
-	byId("camera").textContent = drawn ? "drawn pictures" : words[camera.state]
+	byId("camera").textContent = drawn ? "drawn pictures" : states[camera.state]
 	byId("drawn").hidden = !drawn
 	byId("camera").title = camera.reason || camera.source || ""
 	const cable = /^(auto|\d|[/]dev[/]v)/.test(camera.source) ? "Check its cable. " : ""
-	banner(
-		"camera",
-		camera.state === "lost"
-			? `The camera is lost: ${camera.reason}. ${cable}The picture comes back by itself.`
-			: ""
-	)
+	const words = `The camera is lost: ${camera.reason}. ${cable}The picture comes back by itself.`
+	banner("camera", camera.state === "lost" ? words : "")
 }
 
 function showDevice(status) {

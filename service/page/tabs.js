@@ -1,4 +1,4 @@
-// Views side by side: arrow keys, Home and End move between them; the address remembers which.
+// Views side by side: arrow keys, Home and End move between them.
 import {hear, tell} from "./news.js"
 
 const tabs = () => [...document.querySelectorAll('[role="tab"]')]

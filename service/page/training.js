@@ -8,6 +8,7 @@ import {attempt} from "./messages.js"
 import {hear, tell} from "./news.js"
 import {labelled, optionFields, readOptions} from "./options.js"
 import {activate} from "./switching.js"
+import {isShown} from "./tabs.js"
 import {choiceWords, headName, percent} from "./words.js"
 
 const LEAST_CLASSES = 2
@@ -22,10 +23,11 @@ export function startTraining() {
 	parts.progress = make("div", {id: "job-progress"})
 	parts.curves = make("div", {id: "curves"})
 	parts.result = make("div", {id: "job", role: "status"})
-	byId("training").append(row(parts.train, parts.reason), parts.options, parts.progress, parts.result, parts.curves)
+	byId("training").append(row(parts.train, parts.reason), parts.progress, parts.result, parts.curves, parts.options)
 	hear("classes", showReason)
 	hear("connected", () => attempt(resume))
 	hear("signed-in", () => attempt(resume))
+	hear("status", lookAgain)
 }
 
 function reason() {
@@ -80,7 +82,14 @@ async function show(job) {
 	tell("trained")
 }
 
-// It trains twice: to measure, and then on everything. A lower epoch begins the second time.
+// What came of a training is told as long as it is true; the next may be begun elsewhere.
+async function lookAgain({model}) {
+	if (following || !isShown("train-view")) return
+	if (parts.answers !== model.version) replace(parts.result)
+	await resume().catch(() => {})
+}
+
+// It trains twice: to measure, then on everything. A lower epoch begins the second time.
 function showProgress(job, rounds) {
 	const {epoch, epochs, loss} = job.metrics
 	const last = rounds[rounds.length - 1]
@@ -106,6 +115,7 @@ function showProgress(job, rounds) {
 async function showResult(job) {
 	if (!job.model) return replace(parts.result, make("p.bad", endWords(job)))
 	const {version, activated, reason: why} = job.model
+	parts.answers = activated ? version : known.status.model.version
 	const report = await getJson(url`/v1/models/${version}/report`).catch(() => null)
 	const accuracy = report ? report.held_out.accuracy : null
 	if (report) replace(parts.curves, curves(report.history || []))
@@ -118,7 +128,7 @@ async function showResult(job) {
 		make("h3", title),
 		accuracy === null ? null : row(bar(accuracy, {class: "bar wide"}), make("strong", percent(accuracy))),
 		make("p", report ? `${headName(report.head)}: ${why}.` : `${why}.`),
-		report && report.choice && !activated && quiet(choiceWords(report.choice)), // else the results below say it
+		report && report.choice && !activated && quiet(choiceWords(report.choice)),
 		use
 	)
 }

@@ -1,7 +1,7 @@
 // Pictures from files: three at a time, and one that is refused spoils nothing.
 import {sendPicture, url} from "./api.js"
 import {button, make, quiet, replace} from "./dom.js"
-import {known, refresh} from "./known.js"
+import {classNames, known, refresh} from "./known.js"
 import {done} from "./messages.js"
 import {tell} from "./news.js"
 import {count, said, taughtWords} from "./words.js"
@@ -26,7 +26,8 @@ export async function teachPictures(name, files, place = null) {
 
 // work : [{name, file}]
 export async function teachAll(work, place) {
-	const state = {sent: 0, kept: 0, same: 0, refused: [], stop: new AbortController(), steps: [], words: "", work, place}
+	const counts = {sent: 0, kept: 0, same: 0, refused: [], steps: [], words: ""}
+	const state = {...counts, there: classNames(), stop: new AbortController(), work, place}
 	const queue = [...work]
 	show(state)
 	await Promise.all(Array.from({length: AT_ONCE}, () => sendSome(queue, state)))
@@ -40,10 +41,12 @@ async function sendSome(queue, state) {
 		const one = queue.shift()
 		try {
 			mustBePicture(one.file)
-			tally(state, await sendPicture(url`/v1/examples?class=${one.name}`, one.file, state.stop.signal))
+			const path = url`/v1/examples?class=${one.name}&create=${!state.there.includes(one.name)}`
+			tally(state, await sendPicture(path, one.file, state.stop.signal))
 		} catch (error) {
 			if (error.name === "AbortError") return
 			if (error.status === 401) return state.stop.abort()
+			if (error.code === "class_not_found") state.stop.abort() // renamed or deleted: it is not made again
 			const words = said(error)
 			state.refused.push(words.startsWith("“") ? words : `${one.file.name || "picture"}: ${words}`)
 		}

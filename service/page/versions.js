@@ -1,7 +1,7 @@
-// Every model there is: which answers, how good it is, what it has not seen; switch, compare, download.
+// Every model: which answers, how good it is; switch, compare, download.
 import {call, getJson, remove, url} from "./api.js"
 import {confirm, openDialog, working} from "./dialog.js"
-import {bar, byId, isNews, make, quiet, replace, row, table} from "./dom.js"
+import {bar, byId, isNews, make, quiet, replace, row, select, table} from "./dom.js"
 import {hue, known} from "./known.js"
 import {banner, unavailable} from "./messages.js"
 import {hear} from "./news.js"
@@ -21,7 +21,7 @@ export function startVersions() {
 	hear("classes", show)
 }
 
-// The line in the header: which model answers; and a banner for what it has not seen.
+// The line in the header, and a banner for what the model has not seen.
 export function startModelLine() {
 	hear("status", ({model, counts}) => {
 		const live = model.version === "live"
@@ -66,11 +66,8 @@ async function versionBefore() {
 function current(items, before) {
 	const {model} = known.status
 	const live = model.version === "live"
-	const head = make(
-		"select",
-		{id: "live-head", "aria-label": "Kind of live model"},
-		...LIVE_HEADS.map(one => make("option", {value: one, selected: one === (liveHead || items[0].head)}, headName(one)))
-	)
+	const kinds = LIVE_HEADS.map(one => [one, headName(one)])
+	const head = select({id: "live-head", "aria-label": "Kind of live model"}, kinds, liveHead || items[0].head)
 	head.onchange = () => {
 		liveHead = head.value
 	}
@@ -169,22 +166,14 @@ async function comparison(items) {
 	)
 	const names = [...new Set(shares.flatMap(map => [...map.keys()]))]
 	const cells = values => values.map(value => make("td", row(bar(value || 0), percent(value))))
-	const line = (name, values) => make("tr", make("th", {scope: "row", class: hue(name)}, name), ...cells(values))
-	const all = line(
-		"all",
-		reports.map(report => (report ? report.figures.accuracy : null))
-	)
-	const lines = names.map(name =>
-		line(
-			name,
-			shares.map(map => map.get(name))
-		)
-	)
+	const line = ([name, values]) => make("tr", make("th", {scope: "row", class: hue(name)}, name), ...cells(values))
+	const accuracies = reports.map(report => report && report.figures.accuracy)
+	const lines = names.map(name => [name, shares.map(map => map.get(name))])
 	const titles = pair.map((one, index) => {
 		const how = reports[index] && make("span.quiet.kind", measuredWords(reports[index]))
 		return make("span", `${versionName(one.version)}, ${headName(one.head)}`, how)
 	})
-	const shown = table("Comparison", ["right", ...titles], [all, ...lines])
+	const shown = table("Comparison", ["right", ...titles], [["all", accuracies], ...lines].map(line))
 	const apart = compared.includes("live") && quiet("The two are measured differently: a small lead means nothing.")
 	return make("div.card", {id: "comparison"}, make("h3", "Side by side"), shown, apart)
 }

@@ -1,4 +1,4 @@
-// Why this answer: the picture of this moment, what the model sees of it, and the stored pictures most like it.
+// Why this answer: what the model sees, and the stored pictures most like it.
 import {sendPicture} from "./api.js"
 import {openDialog} from "./dialog.js"
 import {byId, make, quiet} from "./dom.js"
@@ -48,13 +48,8 @@ function seenWords() {
 async function asSeen(picture) {
 	const input = (known.status && known.status.extractor.input) || {width: 224, height: 224}
 	const bitmap = await createImageBitmap(picture)
-	const canvas = make("canvas", {
-		width: input.width,
-		height: input.height,
-		class: "large",
-		role: "img",
-		"aria-label": "what the model sees"
-	})
+	const looks = {class: "large", role: "img", "aria-label": "what the model sees"}
+	const canvas = make("canvas", {width: input.width, height: input.height, ...looks})
 	const part = seenPart(bitmap.width, bitmap.height)
 	canvas.getContext("2d").drawImage(bitmap, part.x, part.y, part.width, part.height, 0, 0, input.width, input.height)
 	return canvas

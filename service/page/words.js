@@ -29,13 +29,13 @@ const HEADS = {
 export const headName = head => HEADS[head] || head
 export const versionName = version => (version === "live" ? "live model" : `version ${version}`)
 
-// How the figures of a report came about: a version is measured otherwise than the live model.
+// How the figures of a report came about.
 export const measuredWords = ({held_out: held, left_out: left}) =>
 	held
 		? `on ${count(held.examples, "picture")} set aside and not trained on`
 		: `on ${count(left.examples, "picture")}, each answered as if it had not been taught`
 
-// Why training took this kind of head: a report's `choice`, which is null where the kind was given.
+// Why training took this kind of head: a report's `choice`.
 export function choiceWords({kind, accuracy, examples, reason}) {
 	const tried = Object.entries(accuracy).sort((one, other) => other[1] - one[1])
 	if (!tried.length) return sentence(reason)
@@ -45,8 +45,8 @@ export function choiceWords({kind, accuracy, examples, reason}) {
 	return `Of all kinds ${headName(kind)} was taken, as ${why} ${where}: ${figures}.`
 }
 
-// What an answer to teaching says beside its counts: what is odd about the pictures, and how good it is by now.
-// The figure is the live model's, and means something once two classes have two pictures each, one to compare with and one to try.
+// What an answer to teaching says beside its counts: what is odd, and how good it is by now.
+// The figure is the live model's, and means something once two classes have two pictures each.
 export function taughtWords(answer, classes) {
 	const odd = answer.accepted
 		.flatMap(one => one.warnings)

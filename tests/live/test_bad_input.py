@@ -66,6 +66,8 @@ def test_unusable_class_names_are_refused(tiny_daemon, make_picture, encode, tmp
         assert_problem(tiny_daemon.teach(name, picture), 422, "name_invalid")
         assert_problem(tiny_daemon.post_json("/v1/classes", {"name": name}), 422, "name_invalid")
     assert_problem(tiny_daemon.ask("POST", "/v1/examples", picture, Content_Type="image/jpeg"), 422, "class_missing")
+    gone = tiny_daemon.ask("POST", "/v1/examples?class=gone&create=false", picture, Content_Type="image/jpeg")
+    assert_problem(gone, 404, "class_not_found")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
 

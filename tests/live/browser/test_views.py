@@ -1,5 +1,6 @@
 """The page in a real Chromium: the map, the review queue, the settings, and classes that are out of use."""
 
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,9 +39,13 @@ def test_review(page, start_daemon, tiny_model, tmp_path, make_picture, encode):
     page.wait(lambda: page.text("#waiting") == "4")
     page.click("#review .choice")
     page.wait(lambda: "It is red now" in page.text("#toast") and len(page.all("#review .review > li")) == 3)
+    page.browser.execute_script("document.querySelector('#review .choice').click()")  # the second of two presses
+    time.sleep(0.6)
+    assert daemon.get("/v1/review").json["total"] == 3
     page.click("#review .review .danger")
     page.wait(lambda: len(page.all("#review .review > li")) == 2)
     page.wait(lambda: page.focused().tag_name == "button" and page.text("#waiting") == "2")
+    assert "choice" not in page.focused().get_attribute("class")
     page.click("#review .card > .row .danger")
     page.click("dialog .main")
     page.wait(lambda: "Nothing to review" in page.text("#review") and page.text("#waiting") == "")
