@@ -521,8 +521,7 @@ class TeachingMachine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize(
     ("held", "at_once", "examples"),
-    [(20000, 1000, 8)]
-    + [pytest.param(*bounds, 25, marks=pytest.mark.slow) for bounds in ((20000, 1000), (2, 1), (20000, 1))],
+    [(20000, 1000, 8)] + [pytest.param(*bounds, 15, marks=pytest.mark.slow) for bounds in ((2, 1), (20000, 1))],
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_steps_in_any_order(kind, tiny_model, held, at_once, examples, monkeypatch):

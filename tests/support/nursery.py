@@ -22,7 +22,8 @@ from typing import Dict, List, Optional
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND = [sys.executable, "-m", "service"]
-IMPORTED = ("service.__main__", "service.daemon", "numpy.ma", "numpy.random", "PIL.ImageOps", "cv2", "encodings.idna")
+IMPORTED = ("service.__main__", "service.daemon", "numpy.ma", "numpy.random", "cv2", "encodings.idna", "PIL.ImageOps")
+IMPORTED += tuple(f"PIL.{kind}ImagePlugin" for kind in ("Bmp", "Gif", "Jpeg", "Png", "Ppm"))  # what Pillow loads first
 # What such variables say is read when an interpreter or a library is loaded, so a fork would not follow them.
 EARLY = ("PYTHON", "LD_", "OMP_", "OPENBLAS_", "OPENCV_")
 _ENDING, _LARGEST = b"\n", 1 << 20  # bytes
