@@ -37,7 +37,7 @@ export function replace(element, ...children) {
 	;(left.pop() || byId("work")).focus({preventScroll: true})
 }
 
-// Whether a view has to be drawn anew: what is the same stays, with focus and what was typed.
+// Whether a view has to be drawn anew: else focus and what was typed stay.
 export function isNews(view, facts) {
 	const before = view.dataset.facts
 	view.dataset.facts = JSON.stringify(facts)

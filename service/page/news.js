@@ -1,4 +1,4 @@
-// What happens, told to whoever wants to hear: the parts of the page don't know each other.
+// What happens, told to whoever wants to hear.
 
 const handlers = new Map()
 
