@@ -295,6 +295,8 @@ def test_addresses_where_nobody_answers():
         listener.listen()
         with Client(f"http://127.0.0.1:{port}", timeout=0.2) as silent, pytest.raises(Unreachable, match=r"0\.2 s"):
             silent.status()
+        with Client(f"http://127.0.0.1:{port}", timeout=0.2) as silent, pytest.raises(Unreachable, match=r"0\.5 s"):
+            silent.capture("ball", count=3, interval=0.1)  # its answer comes after its last frame
     with pytest.raises(Unreachable, match=r"'board\.invalid'"):
         Client("http://board.invalid").status()
 
