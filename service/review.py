@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
@@ -32,6 +33,7 @@ _MARGIN = 0.2  # between the two best scores; below it an answer is a guess
 _ALIKE, _FOREIGN = 0.8, 0.4
 _MOST = 1000  # frames, however small; so many are compared with each new one
 _REMEMBERED = 200  # scenes passed over, and frames that were dealt with
+_TAUGHT = 10  # frames with their pictures, in memory, in case their teaching is undone
 _PICTURE, _FACTS, _UNFINISHED = ".jpg", ".json", ".part"
 
 
@@ -91,6 +93,7 @@ class ReviewRing:
         self._next = 0.0
         self._failing = False
         self._passed, self._settled = _Memory(), _Memory()
+        self._taught: OrderedDict[int, Tuple[Kept, bytes]] = OrderedDict()  # by the step of the journal
         self._known_by = ""  # the extractor whose embeddings these two are of
         self._frames = _Frames(self._load())
         self._make_room(0)
@@ -129,7 +132,8 @@ class ReviewRing:
             self._next = (time.monotonic() if now is None else now) + _INTERVAL
             try:
                 header = read_header(jpeg, ImageLimits(min_side=1))
-                return self._write(jpeg, (header.width, header.height), sighting, direction)
+                kept = self._kept(sighting, (header.width, header.height), len(jpeg), direction)
+                return self._write(kept, jpeg)
             except (OSError, StoreError, CoralLearnError) as error:
                 if not self._failing:
                     log.error("frames can't be kept for review: %s", error)
@@ -182,6 +186,27 @@ class ReviewRing:
             if kept.extractor == self._known_by:
                 self._settled.add(kept.direction)
 
+    def take_out(self, frame: str, step: Optional[int]) -> None:
+        """Remove a frame that was taught in this step of the journal. Raises `NotFound`."""
+        with self._lock:
+            kept, jpeg = self.get(frame), self.image(frame)
+            self.remove(frame)
+            if step is not None:
+                self._taught[step] = kept, jpeg
+            while len(self._taught) > _TAUGHT:
+                self._taught.popitem(last=False)
+
+    def put_back(self, step: int) -> None:
+        """Have the frame again that was taught in a step which was undone, if it was one of the last few."""
+        with self._lock:
+            kept, jpeg = self._taught.pop(step, (None, b""))
+            if kept is None:
+                return
+            try:
+                self._write(kept, jpeg)
+            except (OSError, StoreError) as error:
+                log.error("a frame can't be put back for review: %s", error)
+
     def clear(self) -> int:
         """Remove every frame, each as `remove` does; returns how many."""
         with self._lock:
@@ -212,21 +237,24 @@ class ReviewRing:
             self._known_by, self._passed, self._settled = extractor.digest, _Memory(), _Memory()
         return self._answering.pipeline(embedding)[0].astype(np.float32)
 
-    def _write(self, jpeg: bytes, shape: Tuple[int, int], sighting: Sighting, direction: np.ndarray) -> Optional[str]:
-        answer, name = sighting.answer.as_dict(), uuid.uuid4().hex
-        kept = Kept(
-            name,
+    def _kept(self, sighting: Sighting, shape: Tuple[int, int], size: int, direction: np.ndarray) -> Kept:
+        answer = sighting.answer.as_dict()
+        return Kept(
+            uuid.uuid4().hex,
             round(sighting.captured, 3),
             sighting.reason,
             answer["class"],
             answer["score"],
             answer["predictions"],
             *shape,
-            len(jpeg),
+            size,
             self._extractor,
             direction,
         )
-        facts = _pack(kept, len(jpeg))
+
+    def _write(self, kept: Kept, jpeg: bytes) -> Optional[str]:
+        """Put a frame on the disk; returns its id, None where it is larger than all that there may be."""
+        name, facts = kept.id, _pack(kept, len(jpeg))
         kept = kept._replace(bytes=len(jpeg) + len(facts))
         if kept.bytes > self._budget:
             return None

@@ -43,6 +43,8 @@ def undo():
     undone = [parts.teaching.undo()] if numbers is None else parts.teaching.undo_together(numbers)
     if parts.answering.extractor is not None:
         parts.reembedding.look(parts.answering.extractor.digest)  # what is back may be of the time of another extractor
+    for one in undone:
+        parts.review.put_back(one.id)
     parts.live.tell_model()
     return jsonify(undone=_as_dict(undone[0]), steps=[one.id for one in undone], model=parts.answering.model)
 

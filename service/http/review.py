@@ -72,14 +72,14 @@ def get_frame(frame: str):
     body=CLASS_BODY,
 )
 def teach_frame(frame: str):
-    """Teach a class this frame, which leaves the review."""
+    """Teach a class this frame, which leaves the review; undone soon, it is back."""
     body, ring = json_body(), services().review
     if not isinstance(body, dict) or set(body) != {"class"}:
         raise Invalid('the body is a JSON object with one field: {"class": "..."}', "class", "body_invalid")
     name = check_name(body["class"])
     taught = _teach(name, ring.image(frame))
     with suppress(NotFound):  # it may have made room for another meanwhile
-        ring.remove(frame)
+        ring.take_out(frame, taught["step"])
     return jsonify(taught), 201
 
 

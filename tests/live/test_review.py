@@ -60,6 +60,11 @@ def test_look_at_teach_and_delete(daemon, frames):
     assert daemon.classify(frames[2]).json["class"] == "blue"
     assert daemon.post_json(place, {"class": "blue"}).json["code"] == "frame_not_found"
 
+    assert daemon.post_json("/v1/undo", {"step": taught.json["step"]}).status == 200
+    assert daemon.get("/v1/review").json == listed
+    assert daemon.get(place + "/image").body == frames[2]
+    assert daemon.post_json(place, {"class": "blue"}).json["class_examples"] == 1
+
     other = listed["items"][1]["id"]
     assert daemon.delete(f"/v1/review/{other}").json == {"deleted": other}
     assert daemon.delete(f"/v1/review/{other}").status == 404

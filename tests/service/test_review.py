@@ -125,6 +125,27 @@ def test_page_and_picture(ring, jpeg):
             call(names[0])
 
 
+def test_the_last_few_that_were_taught_can_come_back(make_ring, jpeg):
+    """Each once, as it was; those taught longer ago are gone, and so is one for which there is no room."""
+    ring = make_ring()
+    names = [keep(ring, jpeg, number) for number in range(12)]
+    before, size = ring.page(0, 20), ring.bytes
+    for step, name in enumerate(names):
+        ring.take_out(name, step)
+    assert (len(ring), files(ring)) == (0, [])
+    for step in [*range(12), *range(12)]:
+        ring.put_back(step)
+    assert [one.id for one in ring.page(0, 20)[0]] == names[:1:-1]
+    assert ring.page(0, 20)[0][0] == before[0][0]
+    assert (ring.bytes, ring.image(names[5])) == (size // 12 * 10, jpeg)
+    ring.take_out(names[5], None)
+    ring.set_budget(1)
+    ring.put_back(5)
+    assert len(ring) == 0
+    again = make_ring()
+    assert len(again) == 0
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(reasons=st.lists(st.sampled_from([NOVEL, UNCERTAIN]), max_size=20), room=st.integers(1, 6))
 def test_never_more_than_the_budget(make_ring, jpeg, reasons, room):
