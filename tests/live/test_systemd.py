@@ -193,6 +193,7 @@ def test_daemon_ends_with_its_terminal(tiny_model, tmp_path):
     """SIGHUP means another thing there: whoever closes the window does not want a daemon to be left."""
     child, terminal = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a shell; these tests themselves may run under nohup
         command = [sys.executable, "-m", "service", "serve", "--port", "0", "--camera", "none"]
         os.execv(sys.executable, [*command, "--model", str(tiny_model), "--data-dir", str(tmp_path / "data")])
     text = b""
