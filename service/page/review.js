@@ -108,8 +108,9 @@ function reason(item) {
 }
 
 async function over() {
-	await Promise.all([show(), refresh()])
+	await show()
 	moved = Date.now()
+	await refresh()
 }
 
 // The next frame comes to where one was: the second press of two was not meant for it.

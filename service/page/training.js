@@ -62,7 +62,7 @@ async function resume() {
 	if (following) return
 	const jobs = await getJson("/v1/jobs?size=10")
 	const job = jobs.items.find(one => one.kind === "train" && goesOn(one))
-	if (job) await show(job)
+	if (job && !following) await show(job)
 }
 
 async function show(job) {
@@ -113,9 +113,9 @@ function showProgress(job, rounds) {
 }
 
 async function showResult(job) {
-	if (!job.model) return replace(parts.result, make("p.bad", endWords(job)))
-	const {version, activated, reason: why} = job.model
+	const {version, activated, reason: why} = job.model || {}
 	parts.answers = activated ? version : known.status.model.version
+	if (!job.model) return replace(parts.result, make("p.bad", endWords(job)))
 	const report = await getJson(url`/v1/models/${version}/report`).catch(() => null)
 	const accuracy = report ? report.held_out.accuracy : null
 	if (report) replace(parts.curves, curves(report.history || []))

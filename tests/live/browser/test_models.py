@@ -136,6 +136,31 @@ def test_how_a_version_was_measured(page, taught):
     assert "measured differently" not in page.text("#comparison")
 
 
+STATUS_AGAIN = """
+const done = arguments[arguments.length - 1];
+import("/page/known.js")
+  .then(async ({refresh}) => {
+    await refresh();
+    await refresh();
+    done(null);
+  })
+  .catch(error => done(String(error)));
+"""
+
+
+def test_training_that_fails(page, taught):
+    """Why is said, and stays there while the status comes again and again."""
+    page.open(taught, "train-view")
+    page.click("#train-options summary")
+    page.click("#train-options select[name=optimizer] option[value=sgd]")
+    for name in ("learning_rate", "l2"):
+        page.one(f"#train-options [name={name}]").send_keys("10")
+    train(page, "softmax")
+    page.wait(lambda: "diverged" in page.text("#job"))
+    assert page.browser.execute_async_script(STATUS_AGAIN) is None
+    assert "diverged" in page.text("#job")
+
+
 def test_why_this_kind_of_head(page, taught):
     """Where the best of all was asked for, one sentence says why it is that, with the figures of all kinds."""
     page.open(taught, "train-view")
