@@ -186,10 +186,10 @@ class ReviewRing:
             if kept.extractor == self._known_by:
                 self._settled.add(kept.direction)
 
-    def take_out(self, frame: str, step: Optional[int]) -> None:
-        """Remove a frame that was taught in this step of the journal. Raises `NotFound`."""
+    def take_out(self, frame: str, jpeg: bytes, step: Optional[int]) -> None:
+        """Remove a frame whose picture was taught in this step of the journal. Raises `NotFound`."""
         with self._lock:
-            kept, jpeg = self.get(frame), self.image(frame)
+            kept = self.get(frame)
             self.remove(frame)
             if step is not None:
                 self._taught[step] = kept, jpeg

@@ -77,9 +77,10 @@ def teach_frame(frame: str):
     if not isinstance(body, dict) or set(body) != {"class"}:
         raise Invalid('the body is a JSON object with one field: {"class": "..."}', "class", "body_invalid")
     name = check_name(body["class"])
-    taught = _teach(name, ring.image(frame))
+    jpeg = ring.image(frame)
+    taught = _teach(name, jpeg)
     with suppress(NotFound):  # it may have made room for another meanwhile
-        ring.take_out(frame, taught["step"])
+        ring.take_out(frame, jpeg, taught["step"])
     return jsonify(taught), 201
 
 

@@ -131,14 +131,14 @@ def test_the_last_few_that_were_taught_can_come_back(make_ring, jpeg):
     names = [keep(ring, jpeg, number) for number in range(12)]
     before, size = ring.page(0, 20), ring.bytes
     for step, name in enumerate(names):
-        ring.take_out(name, step)
+        ring.take_out(name, jpeg, step)
     assert (len(ring), files(ring)) == (0, [])
     for step in [*range(12), *range(12)]:
         ring.put_back(step)
     assert [one.id for one in ring.page(0, 20)[0]] == names[:1:-1]
     assert ring.page(0, 20)[0][0] == before[0][0]
     assert (ring.bytes, ring.image(names[5])) == (size // 12 * 10, jpeg)
-    ring.take_out(names[5], None)
+    ring.take_out(names[5], jpeg, None)
     ring.set_budget(1)
     ring.put_back(5)
     assert len(ring) == 0
