@@ -85,7 +85,8 @@ class Capturing:
             except Unavailable as error:
                 if not frames:
                     raise
-                missed = None if isinstance(error, ExtractorBusy) else str(error)  # it may take the next frame
+                if not isinstance(error, ExtractorBusy):  # that may take the next frame
+                    missed = str(error)
             if missed is None and frames < count and time.monotonic() >= ends:
                 missed = f"a capture takes at most {LONGEST_CAPTURE:g} s"
         outcome = self._lessons.teach(name, kept, Origin(CAMERA, group), create=create)

@@ -119,10 +119,11 @@ class Preferences:
         found, errors = {}, []
         for name, value in values.items():
             now = getattr(self._settings, name, None)
-            if isinstance(now, str) and value == masked(now) != now:
+            shown = masked(now) if isinstance(now, str) else now
+            if value == shown != now:
                 continue  # it was shown with its password hidden, and comes back like that
             try:
-                if isinstance(now, str) and isinstance(value, str) and masked(now) != now:
+                if shown != now and isinstance(value, str):
                     value = unmasked(value, now)
                 found[name] = None if value is None and _changeable(name) else _checked(name, value)
             except ValueError as error:
