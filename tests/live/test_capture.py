@@ -190,8 +190,7 @@ def test_live_picture_moves(seeing):
 
 def test_live_picture_while_the_extractor_hangs(seeing, camera_folder, make_picture, encode):
     """It goes on, and what is taught is what the camera sees by then, not what it saw before the extractor hung."""
-    command = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in seeing.child_pids()}
-    extractor = next(pid for pid in command if b"service.extraction" in command[pid])
+    extractor = seeing.extractor_pid
     os.kill(extractor, signal.SIGSTOP)
     try:
         time.sleep(1.0)  # until the frames that were under way stand still

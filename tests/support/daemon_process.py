@@ -155,6 +155,12 @@ class RunningDaemon:
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return [int(pid) for task in tasks for pid in task.read_text().split()] if children.exists() else []
 
+    @property
+    def extractor_pid(self) -> int:
+        """Process id of the extractor's process."""
+        commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in self.child_pids()}
+        return next(pid for pid, command in commands.items() if b"service.extraction" in command)
+
     def _read(self) -> None:
         for line in self.process.stdout:
             self.lines.append(line)

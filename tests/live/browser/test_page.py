@@ -218,8 +218,7 @@ def test_lost_and_found_accelerator(page, start_daemon, tiny_twins, tmp_path, mo
     page.wait(lambda: shown(page) == ("apple", "Edge TPU") and not page.text("#banners"))
     page.wait(lambda: record.text == "Hold to record")
 
-    command = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in daemon.child_pids()}
-    extractor = next(pid for pid in command if b"service.extraction" in command[pid])
+    extractor = daemon.extractor_pid
     os.kill(extractor, signal.SIGSTOP)
     try:
         page.wait(lambda: (page.text("#answer"), page.text("#raw")) == (NOTHING, "No answers for now"))
@@ -479,8 +478,6 @@ def test_everything_is_served_and_small(tiny_daemon):
     from service import page as package
 
     folder = next(iter(package.__path__))
-    from pathlib import Path
-
     names = {path.name for path in Path(folder).iterdir() if path.suffix in (".js", ".css", ".svg")} - {"docs.css"}
     replies = [tiny_daemon.get("/"), *(tiny_daemon.get(f"/page/{name}") for name in sorted(names))]
     assert {reply.status for reply in replies} == {200}
