@@ -182,7 +182,8 @@ def load_tokens(folder: Path) -> Dict[str, str]:
     """The tokens in the data folder, made at the first call; the file is its owner's alone."""
     path = folder / TOKEN_FILE
     if not path.exists():
-        made = {scope: secrets.token_urlsafe(24) for scope in (MANAGE, CLASSIFY)}
+        # Not in Base64: one in 64 would begin with -, and --token would take it for a flag.
+        made = {scope: secrets.token_hex(24) for scope in (MANAGE, CLASSIFY)}
         publish_file(path, json.dumps(made, indent=1).encode())  # for its owner alone: mode 0600
     try:
         read = json.loads(path.read_text())

@@ -16,7 +16,7 @@ import pytest
 
 from service.client import Client
 from service.errors import ProblemError
-from service.http.access import Access
+from service.http.access import Access, load_tokens
 from service.http.app import create_app
 from service.http.services import Services
 from service.settings import Settings
@@ -80,6 +80,12 @@ def ask(daemon, method: str, path: str, body=None, source: str = "127.0.0.1", **
             is_json = is_problem or path == "/v1/session"
             document = json.loads(response.read().decode()) if is_json else None
             return response.status, response.headers, document
+
+
+def test_tokens_can_be_given_on_a_command_line(tmp_path):
+    """As they are: none begins with what flags begin with."""
+    for token in load_tokens(tmp_path).values():
+        assert re.fullmatch("[0-9a-f]{48}", token)
 
 
 def bearer(token: str) -> dict:
